@@ -105,8 +105,8 @@ func (b *Body) fail(err error) error {
 	return b.err
 }
 
-// errLast is the last chunk, read whole.
-var errLast = errors.New("wire: last chunk")
+// errLast means that all was read.
+var errLast = errors.New("wire: the body was read whole")
 
 // nextChunk reads up to the data of the next chunk (RFC 9112, section 7.1).
 func (b *Body) nextChunk() error {
@@ -212,13 +212,23 @@ func (b *Body) end() error {
 		// The client was never told to go on, so it may send the body or not.
 		return errContinue
 	}
-	var buf [4 << 10]byte
-	for dropped := 0; b.err == nil; {
-		if dropped > MaxDrain || !b.chunked && b.left > MaxDrain {
+	for dropped := int64(0); b.err == nil; {
+		if dropped+b.left > MaxDrain {
 			return errUndrained
 		}
-		n, _ := b.read(buf[:])
-		dropped += n
+		n, err := b.br.Discard(int(b.left))
+		dropped += int64(n)
+		b.left -= int64(n)
+		switch {
+		case err != nil:
+		case b.chunked:
+			err = b.nextChunk()
+		default:
+			err = errLast
+		}
+		if err != nil {
+			_ = b.fail(err)
+		}
 	}
 	if b.err != io.EOF {
 		return b.err
