@@ -1,0 +1,264 @@
+// Package broker is the one path on which a credential is used: Use registers
+// what is about to happen, has it decided, has it recorded, opens the secret
+// with the receipt, and hands it to a callback that carries it out. Proxy,
+// gateway and probe differ only in how they build the Ask and in what they do
+// with the secret (invariant 2). The package also keeps the registry of what
+// is in flight, which a revocation cuts.
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"writ.dev/writ"
+	"writ.dev/writ/decide"
+	"writ.dev/writ/ledger"
+	"writ.dev/writ/vault"
+)
+
+// Authority gives the facts of a decision: one consistent view, or an error
+// when there is none.
+type Authority interface {
+	Facts(ctx context.Context, ask *writ.Ask) (*decide.Facts, error)
+}
+
+// Logs gives an organization's ledger.
+type Logs interface {
+	Log(ctx context.Context, org writ.ID) (*ledger.Log, error)
+}
+
+// Opener opens a secret against a receipt.
+type Opener interface {
+	Open(ctx context.Context, r ledger.Receipt) (*vault.Secret, error)
+}
+
+// Config is what a Broker is made of.
+type Config struct {
+	Authority Authority
+	Logs      Logs
+	Vault     Opener
+	Clock     func() time.Time
+	Logger    *slog.Logger
+}
+
+// Broker carries out uses. It is safe for concurrent use.
+type Broker struct {
+	Config
+	flights *registry
+	cuts    cuttings
+}
+
+// New makes a Broker.
+func New(c Config) *Broker {
+	return &Broker{Config: c, flights: newRegistry()}
+}
+
+// Intent is an Ask with the means to read its body, should a rule need it.
+type Intent struct {
+	Ask             *writ.Ask
+	ContentType     string
+	ContentEncoding string
+	// Spool reads the whole body, at most limit bytes, and keeps it for the
+	// carrier. Only now does a client that expects 100-continue get it. Nil: the
+	// request has no body.
+	Spool func(limit int64) ([]byte, error)
+	// Connection is the tunnel or relay connection that the request came on.
+	Connection *Lease
+}
+
+// SpoolLimit is the largest body that a rule can look into, in bytes.
+const SpoolLimit = 8 << 20
+
+// Use is one allowed use, for as long as its carrier runs.
+type Use struct {
+	Ask         *writ.Ask
+	Decision    *writ.Decision
+	Application *writ.Application
+	Version     *writ.Version
+	*Lease
+
+	secret *vault.Secret
+}
+
+// Secret lends the secret's bytes to f. They are cleared when the carrier
+// returns; f must not keep them.
+func (u *Use) Secret(f func(secret []byte) error) error { return u.secret.Use(f) }
+
+// Carrier carries out an allowed use: it attaches the secret, calls u.Send
+// before the first byte that carries it leaves, and says what became of it.
+type Carrier func(ctx context.Context, u *Use) writ.Outcome
+
+// attempts bounds how often a use is decided anew because authority changed
+// between its decision and its entry.
+const attempts = 4
+
+// Use decides the intent and, when it is allowed, carries it out.
+//
+// The order is the design:
+//
+//  1. A lease is registered before anything is read, so that a revocation
+//     finds the use whatever it has got to.
+//  2. The facts are read: one view, stamped with its epoch.
+//  3. The decision is made from them alone.
+//  4. The lease is tied to all the decision rests on, then the entry is made
+//     durable. A change of authority that is committed before the entry is seen
+//     by the ledger's recheck; one committed after it finds the lease.
+//  5. The secret is opened with the receipt.
+//  6. The carrier runs. A crash from here on leaves an allow without an
+//     outcome, which is itself a finding.
+//  7. The outcome is recorded, whatever happened.
+//
+// The decision is returned in either case; err is set when it is a denial or
+// when nothing could be carried out.
+func (b *Broker) Use(ctx context.Context, in Intent, carry Carrier) (*writ.Decision, error) {
+	ask := in.Ask
+	rests := []writ.ID{}
+	if ask.Session != "" {
+		rests = append(rests, ask.Session)
+	}
+	lease := b.flights.open(ctx, ask.Org, FlightUse, rests...)
+	defer lease.Close()
+
+	log, err := b.Logs.Log(ctx, ask.Org)
+	if err != nil {
+		return b.refuse(nil, in, b.denial(ask, writ.LedgerUnavailable, "the ledger cannot be opened, so nothing is used"), err)
+	}
+	for range attempts {
+		if ask.ID = writ.NewOrderedID(writ.KindDecision, b.Clock()); lease.WasCut() {
+			return b.refuse(log, in, b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked"), nil)
+		}
+		facts, err := b.factsWithBody(lease.Context(), in)
+		if err != nil {
+			return b.refuse(log, in, b.denial(ask, writ.AuthorityStale, "who may use what cannot be told right now"), err)
+		}
+		decision, allow := decide.Decide(ask, facts)
+		if !allow.OK() {
+			return b.refuse(log, in, &decision, nil)
+		}
+		b.flights.rest(lease, ask, decision.Rests)
+		receipt, err := log.Append(lease.Context(), allow)
+		var gone *ledger.BasisGone
+		switch {
+		case errors.As(err, &gone) && gone.Exhausted != "":
+			return b.refuse(log, in, b.denial(ask, writ.QuotaExceeded, "the number of uses of grant "+string(gone.Exhausted)+" is exhausted"), nil)
+		case errors.As(err, &gone):
+			continue // authority changed in between: decide anew
+		case lease.WasCut():
+			return b.refuse(log, in, b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked"), nil)
+		case err != nil:
+			return b.refuse(log, in, b.denial(ask, writ.LedgerUnavailable, "the ledger could not record this use, so it did not happen"), err)
+		}
+		return &decision, b.carryOut(log, lease, in, facts, &decision, receipt, carry)
+	}
+	return b.refuse(log, in, b.denial(ask, writ.AuthorityStale, "authority changed repeatedly while this was decided"), nil)
+}
+
+// carryOut is steps 5 to 7 of Use. From here on the allow is in the ledger, so
+// an outcome follows on every path.
+func (b *Broker) carryOut(log *ledger.Log, lease *Lease, in Intent, facts *decide.Facts, d *writ.Decision, r ledger.Receipt, carry Carrier) error {
+	start := b.Clock()
+	outcome := writ.Outcome{Use: writ.UseOf(d.ID), Kind: writ.Suppressed}
+	defer func() {
+		outcome.Use = writ.UseOf(d.ID)
+		outcome.Millis = b.Clock().Sub(start).Milliseconds()
+		log.Outcome(outcome)
+	}()
+	version, app := opened(facts, d)
+	if version == nil || app == nil {
+		outcome.Error = "the decision names a version that its facts lack"
+		return writ.Errorf(writ.KindInternal, "no version for the decision")
+	}
+	// The vault is asked under the lease: a use that was cut while its entry was
+	// written opens nothing.
+	secret, err := b.Vault.Open(lease.Context(), r)
+	if err != nil {
+		outcome.Error = "the secret could not be opened"
+		b.Logger.Error("open secret", "decision", d.ID, "version", d.Version, "err", err)
+		return writ.Errorf(writ.KindUnavailable, "the credential could not be opened").WithFix("ask an operator to look at the server's log for decision %s", d.ID).WithCause(err)
+	}
+	defer secret.Clear()
+	u := &Use{Ask: in.Ask, Decision: d, Application: app, Version: version, Lease: lease, secret: secret}
+	outcome = carry(lease.Context(), u)
+	if lease.WasCut() && outcome.Kind != writ.Completed && outcome.Kind != writ.Suppressed {
+		outcome.Kind = writ.Cut
+	}
+	return nil
+}
+
+// opened finds the version and application that the decision is about among
+// the facts it was made on.
+func opened(facts *decide.Facts, d *writ.Decision) (*writ.Version, *writ.Application) {
+	for i := range facts.Candidates {
+		c := &facts.Candidates[i]
+		if c.Grant.ID == d.Grant && c.Version != nil && c.Version.ID == d.Version {
+			return c.Version, c.App
+		}
+	}
+	return nil, nil
+}
+
+// factsWithBody reads the facts and, when a rule can only be judged with the
+// body, the body; then the facts again, since reading a body takes the client's
+// time and authority may have changed meanwhile.
+func (b *Broker) factsWithBody(ctx context.Context, in Intent) (*decide.Facts, error) {
+	facts, err := b.Authority.Facts(ctx, in.Ask)
+	if err != nil || in.Spool == nil || in.Ask.Info.Mode == writ.BodySpooled {
+		return facts, err
+	}
+	pointers := bodyPointers(in.Ask, facts)
+	if len(pointers) == 0 {
+		return facts, nil
+	}
+	in.spool(pointers)
+	return b.Authority.Facts(ctx, in.Ask)
+}
+
+// spool reads the body into the Ask. A body that cannot be read stays nil, and
+// rules that need it deny.
+func (in *Intent) spool(pointers []string) {
+	info := &in.Ask.Info
+	info.Mode = writ.BodySpooled
+	body, err := in.Spool(SpoolLimit)
+	if err != nil {
+		info.Unreadable = "it is larger than 8 MiB or was cut short"
+		return
+	}
+	info.Length, info.SHA256 = int64(len(body)), sum(body)
+	values, err := readValues(in.ContentType, in.ContentEncoding, body, pointers)
+	if err != nil {
+		info.Unreadable = err.Error()
+		return
+	}
+	info.Values, in.Ask.Body = values, values
+}
+
+// bodyPointers lists the pointers of all rules that could still cover the
+// request if its body were known, those of ancestors included.
+func bodyPointers(ask *writ.Ask, facts *decide.Facts) []string {
+	var pointers []string
+	collect := func(g *writ.Grant) {
+		for i := range g.Rules {
+			if g.Rules[i].Covers(&ask.Request) != writ.OutsideUnknownBody {
+				continue
+			}
+			for _, c := range g.Rules[i].Body {
+				pointers = append(pointers, c.Key)
+			}
+		}
+	}
+	for _, c := range facts.Candidates {
+		collect(c.Grant)
+		for _, a := range c.Ancestors {
+			collect(a)
+		}
+	}
+	return pointers
+}
+
+// denial is a decision that Decide could not come to, because something else
+// failed first.
+func (b *Broker) denial(ask *writ.Ask, r writ.Reason, detail string) *writ.Decision {
+	return &writ.Decision{ID: ask.ID, Time: ask.Time, Reasons: []writ.Reason{r}, Detail: detail, Session: ask.Session}
+}
