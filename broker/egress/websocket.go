@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
@@ -66,7 +68,7 @@ func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *http.Respo
 // frameWriter passes bytes on and follows the frames in them, so that a close
 // frame of ours is put between two frames, never into one.
 type frameWriter struct {
-	w io.Writer
+	w net.Conn
 
 	mu     sync.Mutex
 	head   []byte // the frame header read so far; guarded by mu
@@ -105,6 +107,9 @@ func (f *frameWriter) followLocked(p []byte) {
 	}
 }
 
+// farewellTime bounds the writing of the close frame.
+const farewellTime = 200 * time.Millisecond
+
 // frameLength is how many bytes follow a whole frame header.
 func frameLength(head []byte) (uint64, bool) {
 	if len(head) < 2 {
@@ -130,6 +135,9 @@ func frameLength(head []byte) (uint64, bool) {
 // closePolicy sends a close frame with code 1008 (policy violation), when the
 // stream stands between two frames.
 func (f *frameWriter) closePolicy() {
+	// A client that does not read must not hold up its own end: the deadline
+	// also ends a Write that is blocked under the lock.
+	_ = f.w.SetWriteDeadline(time.Now().Add(farewellTime))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
