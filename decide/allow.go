@@ -12,8 +12,17 @@ import (
 type Allow struct{ state *allowState }
 
 type allowState struct {
-	spent atomic.Bool
-	terms Terms
+	spent    atomic.Bool
+	decision writ.Decision // a copy: what the caller does to its own changes no record
+	terms    Terms
+}
+
+// newAllow is the one place where an Allow is made. terms.Decision points at
+// the copy made here.
+func newAllow(d writ.Decision, t Terms) Allow {
+	s := &allowState{decision: d, terms: t}
+	s.terms.Decision = &s.decision
+	return Allow{state: s}
 }
 
 // Terms are what an Allow stands for: all that the ledger needs in order to
