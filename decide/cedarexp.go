@@ -101,6 +101,42 @@ func principalScope(p *cedar.Policy) (entity types.EntityUID, kind types.EntityT
 	return entity, "" // unconstrained, or a scope of a later Cedar: always looked at
 }
 
+// contextRead says which attributes of the context a policy can read: those it
+// names, or all when it uses the context in any other way than by naming an
+// attribute of it.
+func contextRead(p *cedar.Policy) attributes {
+	var named attributes
+	var uses, reads int
+	isContext := func(n ast.IsNode) bool {
+		v, ok := n.(ast.NodeTypeVariable)
+		return ok && v.Name == "context"
+	}
+	read := func(n ast.StrOpNode) {
+		if isContext(n.Arg) {
+			reads++
+			named |= attributeNamed(n.Value)
+		}
+	}
+	for _, c := range (*ast.Policy)(p.AST()).Conditions {
+		ast.Inspect(ast.NewNode(c.Body), func(n ast.IsNode) bool {
+			switch n := n.(type) {
+			case ast.NodeTypeAccess:
+				read(n.StrOpNode)
+			case ast.NodeTypeHas:
+				read(n.StrOpNode)
+			}
+			if isContext(n) {
+				uses++
+			}
+			return true
+		})
+	}
+	if uses != reads {
+		return allAttributes
+	}
+	return named
+}
+
 // CheckPolicy reports why text is not one guardrail, or nil: one Cedar policy,
 // a forbid, valid against the schema.
 func CheckPolicy(text string) error {

@@ -112,9 +112,8 @@ func (g *Guardrails) judge(ask *writ.Ask, f *Facts, c *Candidate, b writ.Authori
 	if g.enforced.empty() && g.observed.empty() {
 		return verdict{}
 	}
-	e := &entities{facts: f, candidate: c}
-	request := e.request(ask, b)
-	forbids, errs := g.enforced.evaluate(e, request)
+	e := newEntities(ask, f, c, b)
+	forbids, errs := g.enforced.evaluate(e)
 	switch {
 	case len(forbids) > 0 && len(errs) > 0:
 		return verdict{[]writ.Reason{writ.GuardrailForbid, writ.PolicyUnevaluable}, append(forbids, errs...), "the guardrail " + list(forbids) + " forbids it"}
@@ -123,7 +122,7 @@ func (g *Guardrails) judge(ask *writ.Ask, f *Facts, c *Candidate, b writ.Authori
 	case len(errs) > 0:
 		return verdict{[]writ.Reason{writ.PolicyUnevaluable}, errs, "the guardrail " + list(errs) + " met an error, and what cannot be evaluated is not allowed"}
 	}
-	forbids, errs = g.observed.evaluate(e, request)
+	forbids, errs = g.observed.evaluate(e)
 	v := verdict{policies: append(forbids, errs...)}
 	if len(forbids) > 0 {
 		v.text = "; the guardrail " + list(forbids) + ", in observe mode, would forbid it"
@@ -163,6 +162,7 @@ type scopeIndex struct {
 type scoped struct {
 	id     cedar.PolicyID
 	policy *cedar.Policy
+	reads  attributes // of the context
 }
 
 func (x *scopeIndex) empty() bool {
@@ -170,7 +170,7 @@ func (x *scopeIndex) empty() bool {
 }
 
 func (x *scopeIndex) add(id writ.ID, p *cedar.Policy) {
-	s := scoped{cedar.PolicyID(id), p}
+	s := scoped{cedar.PolicyID(id), p, contextRead(p)}
 	entity, kind := principalScope(p)
 	switch {
 	case entity != types.EntityUID{}:
@@ -190,40 +190,45 @@ func (x *scopeIndex) add(id writ.ID, p *cedar.Policy) {
 
 // slice is the part of an index that concerns one principal; it is a
 // cedar.PolicyIterator.
-type slice struct {
-	index     *scopeIndex
-	principal []types.EntityUID // itself, then all that it is in
+type slice [][]scoped
+
+// of gives the slice for a principal, named with all that it is in, and what
+// of the context its policies read. A policy stands in exactly one bucket and
+// the entities of a principal are distinct, so it is in the slice once.
+func (x *scopeIndex) of(lineage []types.EntityUID) (s slice, reads attributes) {
+	s = make(slice, 0, 2+len(lineage))
+	s = append(s, x.always, x.byType[lineage[0].Type])
+	for _, e := range lineage {
+		s = append(s, x.byEntity[e])
+	}
+	for _, bucket := range s {
+		for _, p := range bucket {
+			reads |= p.reads
+		}
+	}
+	return s, reads
 }
 
-// All yields each policy once: a policy stands in exactly one bucket, and the
-// entities of a principal are distinct.
+// All implements cedar.PolicyIterator.
 func (s slice) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		each := func(bucket []scoped) bool {
+		for _, bucket := range s {
 			for _, p := range bucket {
 				if !yield(p.id, p.policy) {
-					return false
+					return
 				}
-			}
-			return true
-		}
-		if !each(s.index.always) || !each(s.index.byType[s.principal[0].Type]) {
-			return
-		}
-		for _, e := range s.principal {
-			if !each(s.index.byEntity[e]) {
-				return
 			}
 		}
 	}
 }
 
 // evaluate gives the policies that forbid and those that met an error, sorted.
-func (x *scopeIndex) evaluate(e *entities, r cedar.Request) (forbids, errs []writ.ID) {
+func (x *scopeIndex) evaluate(e *entities) (forbids, errs []writ.ID) {
 	if x.empty() {
 		return nil, nil
 	}
-	_, diagnostic := cedar.Authorize(slice{x, e.lineage}, e, r)
+	s, reads := x.of(e.lineage)
+	_, diagnostic := cedar.Authorize(s, e, e.request(reads))
 	for _, reason := range diagnostic.Reasons {
 		forbids = append(forbids, writ.ID(reason.PolicyID))
 	}
