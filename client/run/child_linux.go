@@ -104,14 +104,40 @@ func siStatus(info *unix.Siginfo) syscall.Signal {
 // stopped job, and goes on with it when the shell does. While we are stopped
 // so is the relay, and the server's pings go unanswered.
 func (c *Child) stopWith() {
-	c.takeTerminal()
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-	// Here after SIGCONT. In the foreground again (fg) the terminal is handed
-	// on; in the background (bg) the program will stop again if it needs it.
-	if group, err := unix.IoctlGetInt(int(c.tty.Fd()), unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
-		c.setForeground(c.pid)
+	if jobControlled() {
+		c.takeTerminal()
+		// Any thread may take the stop, this one a little later: only SIGCONT says
+		// that it is over.
+		resumed := make(chan os.Signal, 1)
+		signal.Notify(resumed, syscall.SIGCONT)
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP) // a signal to oneself does not fail
+		<-resumed
+		signal.Stop(resumed)
+		// In the foreground again (fg) the terminal is handed on; in the background
+		// (bg) the program will stop again if it needs it.
+		if group, err := unix.IoctlGetInt(int(c.tty.Fd()), unix.TIOCGPGRP); err == nil && group == unix.Getpgrp() {
+			c.setForeground(c.pid)
+		}
 	}
 	c.signalGroup(unix.SIGCONT)
+}
+
+// jobControlled reports whether a shell of this session would resume us. If
+// we are the session's first process (a container, ssh -t), nobody would, and
+// ctrl-z does nothing: the kernel treats such a group likewise (orphaned
+// process group, setpgid(2)).
+func jobControlled() bool {
+	parent := os.Getppid()
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return false
+	}
+	parentSession, err := unix.Getsid(parent)
+	if err != nil || parentSession != session {
+		return false
+	}
+	group, err := unix.Getpgid(parent)
+	return err == nil && group != unix.Getpgrp()
 }
 
 // takeTerminal makes us the foreground again, if the program's group still is.

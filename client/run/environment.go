@@ -4,6 +4,8 @@ import (
 	_ "embed"
 	"errors"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +43,7 @@ type EnvironmentConfig struct {
 	CA        []byte   // Writ's certificate authority, PEM
 	Hosts     []string // hosts that the run may use a credential for: which placeholders make sense
 	TempDir   string   // where the run's private folder is made; os.TempDir() if empty
+	Deny      []string // as in ChildConfig: decides whether the temporary folder can be used
 }
 
 // Env is the environment of one run. Close removes its files.
@@ -102,6 +105,11 @@ func Environment(cfg EnvironmentConfig) (*Env, error) {
 	if err != nil {
 		return nil, unavailable("the run's files cannot be written", errors.Join(err, e.dir.close()))
 	}
+	tmp, err := e.temporary(in, cfg.Deny)
+	if err != nil {
+		return nil, unavailable("the run's files cannot be written", errors.Join(err, e.dir.close()))
+	}
+	set = append(set, tmp...)
 	set = append(set, noProxy(in, e)...)
 	set = append(set, placeholders(in, cfg.Hosts)...)
 
@@ -140,6 +148,25 @@ func (e *Env) writeFiles(in environ, proxy string, all, extra []byte) ([]string,
 		set = append(set, name+"="+additions)
 	}
 	return append(set, "WGETRC="+rc, "NODE_USE_ENV_PROXY=1", "NODE_OPTIONS="+nodeOptions(in, preload)), nil
+}
+
+// temporary gives the program a temporary folder of its own where the usual one
+// takes no new names, because a denied folder lies in it (see Isolation.Kept).
+// It goes with the run.
+func (e *Env) temporary(in environ, deny []string) ([]string, error) {
+	tmp := in.get("TMPDIR")
+	if tmp == "" {
+		tmp = "/tmp"
+	}
+	real, err := filepath.EvalSymlinks(tmp)
+	if err != nil || !slices.Contains(Isolate(deny).Kept, real) {
+		return nil, nil
+	}
+	own := filepath.Join(e.dir.path, "tmp")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		return nil, err
+	}
+	return []string{"TMPDIR=" + own}, nil
 }
 
 // wgetrc is the user's settings with ours behind them: of two lines, wget
