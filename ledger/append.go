@@ -53,7 +53,10 @@ type use struct {
 //
 // When ctx ends while the entry is being committed, Append returns at once and
 // the receipt is lost: the entry then gets the outcome "suppressed".
-func (l *Log) Append(ctx context.Context, allow decide.Allow) (Receipt, error) {
+//
+// mentioned are the query parameters that candidate rules look at: their values
+// are recorded, so that the decision can be replayed, and no others are.
+func (l *Log) Append(ctx context.Context, allow decide.Allow, mentioned ...string) (Receipt, error) {
 	terms, ok := allow.Spend()
 	if !ok {
 		return Receipt{}, writ.Errorf(writ.KindInternal, "an allow was spent twice, or is none")
@@ -68,7 +71,7 @@ func (l *Log) Append(ctx context.Context, allow decide.Allow) (Receipt, error) {
 	u.packer.pack = appendVerdict(u.packer.pack, d, a.Time, terms.Records)
 	u.packer.end()
 	u.packer.begin(PartDetail)
-	u.packer.pack = appendDetail(u.packer.pack, a, d, mentioned(terms))
+	u.packer.pack = appendDetail(u.packer.pack, a, d, shownValues(a, mentioned))
 	u.packer.end()
 	if err := l.place(ctx, l.usePlaces); err != nil {
 		return Receipt{}, err
@@ -90,9 +93,6 @@ func (l *Log) Append(ctx context.Context, allow decide.Allow) (Receipt, error) {
 	return Receipt{&receiptState{paid: Paid{Org: a.Org, Use: u.id, Credential: d.Credential, Version: d.Version}}}, nil
 }
 
-// mentioned are the query parameters whose values the replay needs.
-func mentioned(t *decide.Terms) []string { return nil }
-
 // admitUses decides, inside the transaction, which of the batch's allows may
 // still be recorded (invariant 6); the others get a BasisGone. An error is the
 // storage's and fails the batch.
@@ -103,6 +103,10 @@ func admitUses(ctx context.Context, tx Basis, b *Batch, uses []*use) error {
 		u.err = nil
 		if u.terms.Until.Passed(now) {
 			u.err = &BasisGone{Expired: true}
+			continue
+		}
+		if d := u.terms.Decision.Epoch; d.Incarnation == epoch.Incarnation && d.N < b.guarded {
+			u.err = &BasisGone{Guardrails: true}
 			continue
 		}
 		if u.terms.Decision.Epoch != epoch {

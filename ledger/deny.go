@@ -198,7 +198,7 @@ func sealDenial(d *Denial) *packer {
 	p.pack = appendVerdict(p.pack, d.Decision, d.Ask.Time, d.Records)
 	p.end()
 	p.begin(PartDetail)
-	p.pack = appendDetail(p.pack, d.Ask, d.Decision, d.Mentioned)
+	p.pack = appendDetail(p.pack, d.Ask, d.Decision, shownValues(d.Ask, d.Mentioned))
 	p.end()
 	return p
 }

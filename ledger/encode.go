@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"writ.dev/writ"
 	"writ.dev/writ/decide"
@@ -59,12 +61,20 @@ func optInt(b []byte, name string, n int64) []byte {
 	return appendInt(member(b, name), n)
 }
 
-// clip cuts a text that a client chose; AppendString makes the rest UTF-8.
-func clip(s string) string {
-	if len(s) > maxRecordedText {
-		return s[:maxRecordedText]
+// clip bounds a text that a client chose.
+func clip(s string) string { return clipTo(s, maxRecordedText) }
+
+// clipTo makes s UTF-8 first, since what replaces broken bytes is longer than
+// they are, and cuts between characters.
+func clipTo(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= limit {
+		return s
 	}
-	return s
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }
 
 // appendVerdict is the core of an allow or a denial: what was decided, by ids
@@ -119,9 +129,9 @@ func appendVerdict(b []byte, d *writ.Decision, asked writ.Time, records []decide
 }
 
 // appendDetail is what was asked, in as much as a replay of the decision needs
-// it. Values of query parameters are recorded only where a rule looks at them
-// (mentioned): a URL can carry secrets (T54).
-func appendDetail(b []byte, a *writ.Ask, d *writ.Decision, mentioned []string) []byte {
+// it. Values of query parameters are recorded only where shown says so: a URL
+// can carry secrets (T54).
+func appendDetail(b []byte, a *writ.Ask, d *writ.Decision, shown func(i int) bool) []byte {
 	b = append(b, '{')
 	if a.Info.Mode != "" && a.Info.Mode != writ.BodyNone {
 		b = appendBody(member(b, "body"), a)
@@ -142,7 +152,7 @@ func appendDetail(b []byte, a *writ.Ask, d *writ.Decision, mentioned []string) [
 			b = append(b, '[')
 			b = canon.AppendString(b, p.Name)
 			b = append(b, ',')
-			if slices.Contains(mentioned, p.Name) && len(p.Value) <= maxRecordedText {
+			if shown(i) {
 				b = canon.AppendString(b, p.Value)
 			} else {
 				b = append(b, "null"...)
@@ -164,15 +174,21 @@ func appendDetail(b []byte, a *writ.Ask, d *writ.Decision, mentioned []string) [
 	return append(b, '}')
 }
 
+// shownValues gives the parameters whose values are recorded: those that rules
+// mention, unless they are longer than any rule compares with.
+func shownValues(a *writ.Ask, mentioned []string) func(i int) bool {
+	return func(i int) bool {
+		p := &a.Target.Query[i]
+		return slices.Contains(mentioned, p.Name) && len(p.Value) <= maxRecordedText && utf8.ValidString(p.Value)
+	}
+}
+
 // pathOf is a raw target without its query.
 func pathOf(raw string) string {
-	for i := range len(raw) {
-		if raw[i] == '?' {
-			raw = raw[:i]
-			break
-		}
+	if i := strings.IndexByte(raw, '?'); i >= 0 {
+		raw = raw[:i]
 	}
-	return raw[:min(len(raw), writ.MaxTarget)]
+	return clipTo(raw, writ.MaxTarget)
 }
 
 func appendBody(b []byte, a *writ.Ask) []byte {
@@ -211,7 +227,7 @@ func appendValues(b []byte, values writ.Values) []byte {
 		b = append(canon.AppendString(b, n), ':')
 		v := values[n]
 		switch {
-		case len(v.Text) > maxRecordedText:
+		case len(v.Text) > maxRecordedText || !utf8.ValidString(v.Text):
 			b = append(b, "null"...)
 		case v.Kind == writ.ScalarString:
 			b = canon.AppendString(b, v.Text)

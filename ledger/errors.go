@@ -19,6 +19,8 @@ type BasisGone struct {
 	Dead      []writ.ID // revoked, suspended, expired or missing
 	Exhausted writ.ID   // the grant whose number of uses is used up
 	Expired   bool      // something the allow rests on expired before its entry
+	// Guardrails: a guardrail changed after the allow was decided.
+	Guardrails bool
 }
 
 // Error names what is gone; ids alone, so it is safe to show.
@@ -32,6 +34,9 @@ func (g *BasisGone) Error() string {
 			names[i] = string(id)
 		}
 		return "no longer in force: " + strings.Join(names, ", ")
+	}
+	if g.Guardrails {
+		return "the guardrails changed after the use was decided"
 	}
 	return "what the use rests on expired before it was recorded"
 }

@@ -82,8 +82,10 @@ type Log struct {
 	q queue
 	// state is the newest durable one. Only the committer stores it.
 	state atomic.Pointer[state]
-	// tree is the committer's: the published one, or a detached copy of it.
-	tree *tree
+	// tree and guarded (see Batch) are the committer's: the published tree or a
+	// detached copy of it, the epoch of the newest change of a guardrail.
+	tree    *tree
+	guarded int64
 
 	denied denialTable
 	signed signed
@@ -244,7 +246,8 @@ func (l *Log) Await(ctx context.Context, size int64) (int64, error) {
 var errClosed = writ.Errorf(writ.KindUnavailable, "the ledger is closed").WithFix("writ status")
 
 // publish makes a committed state the newest.
-func (l *Log) publish(head Head, t *tree) {
+func (l *Log) publish(head Head, t *tree, guarded int64) {
+	l.guarded = guarded
 	old := l.state.Swap(&state{head: head, tree: t, grown: make(chan struct{})})
 	l.tree = t
 	close(old.grown)
