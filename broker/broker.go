@@ -123,36 +123,37 @@ func (b *Broker) Use(ctx context.Context, in Intent, carry Carrier) (*writ.Decis
 
 	log, err := b.Logs.Log(ctx, ask.Org)
 	if err != nil {
-		return b.refuse(nil, in, b.denial(ask, writ.LedgerUnavailable, "the ledger cannot be opened, so nothing is used"), err)
+		return b.refuse(nil, ask, nil, b.denial(ask, writ.LedgerUnavailable, "the ledger cannot be opened, so nothing is used"), err)
 	}
 	for range attempts {
-		if ask.ID = writ.NewOrderedID(writ.KindDecision, b.Clock()); lease.WasCut() {
-			return b.refuse(log, in, b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked"), nil)
+		ask.ID = writ.NewOrderedID(writ.KindDecision, b.Clock())
+		if lease.WasCut() {
+			return b.refuse(log, ask, nil, b.justRevoked(ask), nil)
 		}
 		facts, err := b.factsWithBody(lease.Context(), in)
 		if err != nil {
-			return b.refuse(log, in, b.denial(ask, writ.AuthorityStale, "who may use what cannot be told right now"), err)
+			return b.refuse(log, ask, nil, b.denial(ask, writ.AuthorityStale, "who may use what cannot be told right now"), err)
 		}
 		decision, allow := decide.Decide(ask, facts)
 		if !allow.OK() {
-			return b.refuse(log, in, &decision, nil)
+			return b.refuse(log, ask, facts, &decision, nil)
 		}
 		b.flights.rest(lease, ask, decision.Rests)
-		receipt, err := log.Append(lease.Context(), allow)
+		receipt, err := log.Append(lease.Context(), allow, mentioned(facts)...)
 		var gone *ledger.BasisGone
 		switch {
 		case errors.As(err, &gone) && gone.Exhausted != "":
-			return b.refuse(log, in, b.denial(ask, writ.QuotaExceeded, "the number of uses of grant "+string(gone.Exhausted)+" is exhausted"), nil)
+			return b.refuse(log, ask, nil, b.denial(ask, writ.QuotaExceeded, "the number of uses of grant "+string(gone.Exhausted)+" is exhausted"), nil)
 		case errors.As(err, &gone):
 			continue // authority changed in between: decide anew
 		case lease.WasCut():
-			return b.refuse(log, in, b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked"), nil)
+			return b.refuse(log, ask, nil, b.justRevoked(ask), nil)
 		case err != nil:
-			return b.refuse(log, in, b.denial(ask, writ.LedgerUnavailable, "the ledger could not record this use, so it did not happen"), err)
+			return b.refuse(log, ask, nil, b.denial(ask, writ.LedgerUnavailable, "the ledger could not record this use, so it did not happen"), err)
 		}
 		return &decision, b.carryOut(log, lease, in, facts, &decision, receipt, carry)
 	}
-	return b.refuse(log, in, b.denial(ask, writ.AuthorityStale, "authority changed repeatedly while this was decided"), nil)
+	return b.refuse(log, ask, nil, b.denial(ask, writ.AuthorityStale, "authority changed repeatedly while this was decided"), nil)
 }
 
 // carryOut is steps 5 to 7 of Use. From here on the allow is in the ledger, so
@@ -257,8 +258,32 @@ func bodyPointers(ask *writ.Ask, facts *decide.Facts) []string {
 	return pointers
 }
 
+// mentioned lists the query parameters that rules of the candidates look at:
+// their values are recorded, and no others are.
+func mentioned(facts *decide.Facts) []string {
+	var names []string
+	collect := func(g *writ.Grant) {
+		for i := range g.Rules {
+			for _, c := range g.Rules[i].Query {
+				names = append(names, c.Key)
+			}
+		}
+	}
+	for i := range facts.Candidates {
+		collect(facts.Candidates[i].Grant)
+		for _, a := range facts.Candidates[i].Ancestors {
+			collect(a)
+		}
+	}
+	return names
+}
+
 // denial is a decision that Decide could not come to, because something else
 // failed first.
 func (b *Broker) denial(ask *writ.Ask, r writ.Reason, detail string) *writ.Decision {
 	return &writ.Decision{ID: ask.ID, Time: ask.Time, Reasons: []writ.Reason{r}, Detail: detail, Session: ask.Session}
+}
+
+func (b *Broker) justRevoked(ask *writ.Ask) *writ.Decision {
+	return b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked")
 }

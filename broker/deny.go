@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 
 	"writ.dev/writ"
+	"writ.dev/writ/decide"
 	"writ.dev/writ/internal/problem"
 	"writ.dev/writ/ledger"
 )
@@ -11,8 +12,9 @@ import (
 func sum(b []byte) [32]byte { return sha256.Sum256(b) }
 
 // refuse records a denial, without waiting for its entry, and returns it as an
-// error. A repeated denial gets the first one's id.
-func (b *Broker) refuse(log *ledger.Log, in Intent, d *writ.Decision, cause error) (*writ.Decision, error) {
+// error. A repeated denial gets the first one's id. facts are those that the
+// decision was made on, nil when it came before or after a decision.
+func (b *Broker) refuse(log *ledger.Log, ask *writ.Ask, facts *decide.Facts, d *writ.Decision, cause error) (*writ.Decision, error) {
 	if d.ID == "" {
 		d.ID = writ.NewOrderedID(writ.KindDecision, b.Clock())
 	}
@@ -20,7 +22,11 @@ func (b *Broker) refuse(log *ledger.Log, in Intent, d *writ.Decision, cause erro
 		b.Logger.Warn("use refused", "decision", d.ID, "reason", d.Reason(), "err", cause)
 	}
 	if log != nil {
-		d.ID = log.Deny(ledger.Denial{Ask: in.Ask, Decision: d})
+		denial := ledger.Denial{Ask: ask, Decision: d}
+		if facts != nil {
+			denial.Records, denial.Mentioned = facts.Records, mentioned(facts)
+		}
+		d.ID = log.Deny(denial)
 	}
 	return d, &problem.Denied{Decision: d}
 }

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -24,7 +25,7 @@ var stripped = []string{"Set-Cookie", "Set-Cookie2", "WWW-Authenticate", "Authen
 const smallAnswer = 64 << 10
 
 // answer passes the upstream's answer to the client, masked.
-func (x *exchange) answer(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Masker, out *writ.Outcome) {
+func (x *exchange) answer(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) {
 	x.replied = true
 	body, readable, err := x.readable(r)
 	if err != nil {
@@ -50,14 +51,17 @@ func (x *exchange) answer(ctx context.Context, u *broker.Use, r *http.Response, 
 }
 
 // answerHeader is the header of the answer to the client.
-func (x *exchange) answerHeader(u *broker.Use, r *http.Response, m *mask.Masker, out *writ.Outcome) wire.Header {
+func (x *exchange) answerHeader(u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) wire.Header {
 	header := wire.FromMap(r.Header)
 	wire.StripResponse(&header)
 	for _, name := range stripped {
 		header.Del(name)
 	}
 	for i := range header {
-		if masked, hit := m.Header(header[i].Value); hit {
+		if m == nil {
+			break
+		}
+		if masked, hit := m.MaskHeader(header[i].Value); hit {
 			header[i].Value = masked
 			out.Masked++
 		}
@@ -118,8 +122,8 @@ func textual(contentType string) bool {
 }
 
 // copyAnswer writes head and body.
-func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header, body io.Reader, readable bool, m *mask.Masker, out *writ.Outcome) error {
-	if !readable {
+func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header, body io.Reader, readable bool, m *mask.Set, out *writ.Outcome) error {
+	if !readable || m == nil {
 		length := r.ContentLength
 		if err := w.WriteHead(r.StatusCode, h, length); err != nil {
 			return errClient
@@ -137,15 +141,22 @@ func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header,
 		if err != nil {
 			return err
 		}
-		masked, n := m.Bytes(plain)
-		out.Masked += n
-		return clientError(w.Send(r.StatusCode, h, masked))
+		var whole bytes.Buffer
+		mw := m.NewWriter(&whole)
+		if _, err := mw.Write(plain); err != nil {
+			return err
+		}
+		if err := mw.Close(); err != nil {
+			return err
+		}
+		out.Masked += mw.Count()
+		return clientError(w.Send(r.StatusCode, h, whole.Bytes()))
 	}
 	if err := w.WriteHead(r.StatusCode, h, wire.Unknown); err != nil {
 		return errClient
 	}
 	w.FlushEach = true
-	mw := m.Writer(w)
+	mw := m.NewWriter(w)
 	err := copyBody(mw, body)
 	if err == nil {
 		err = clientError(mw.Close())

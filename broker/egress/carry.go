@@ -77,7 +77,7 @@ func (x *exchange) carry(ctx context.Context, hangUp context.CancelCauseFunc, u 
 // less what is ours or hop-by-hop, and the secret in its place. The strings
 // that hold the secret live as long as the request does; docs/THREATS.md says
 // what a garbage-collected runtime cannot promise.
-func (x *exchange) request(ctx context.Context, u *broker.Use) (*http.Request, *mask.Masker, error) {
+func (x *exchange) request(ctx context.Context, u *broker.Use) (*http.Request, *mask.Set, error) {
 	header := x.header
 	header.Del(HintHeader)
 	if header.Get("Accept-Encoding") != "" {
@@ -90,12 +90,15 @@ func (x *exchange) request(ctx context.Context, u *broker.Use) (*http.Request, *
 		header.Del("Sec-WebSocket-Extensions") // compressed frames could not be watched
 	}
 	target := u.Ask.Target.Raw
-	var masker *mask.Masker
+	var masker *mask.Set
 	err := u.Secret(func(secret []byte) (err error) {
 		if target, err = attach(u.Version.Placement, secret, target, &header); err != nil {
 			return err
 		}
 		masker, err = mask.New(forms(u.Version.Placement, secret)...)
+		if errors.Is(err, mask.ErrLength) {
+			return nil // too short or long to be told from innocent text: not masked
+		}
 		return err
 	})
 	if err != nil {

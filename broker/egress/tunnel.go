@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -120,7 +121,7 @@ var errServerName = errors.New("the server name of TLS is not the host of CONNEC
 func (s *Server) checkServerName(ctx context.Context, sni, host string, who client) error {
 	name, _ := writ.SplitHost(host)
 	got, err := canonical(sni)
-	if sni == "" && dialguard.IsAddress(name) {
+	if _, address := netip.ParseAddr(strings.Trim(name, "[]")); sni == "" && address == nil {
 		return nil
 	}
 	if err == nil && got == name {

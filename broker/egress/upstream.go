@@ -61,11 +61,49 @@ func (u *upstreams) of(app *writ.Application) (*http.Transport, error) {
 	return t, nil
 }
 
+// destinations says, for one application, where its hosts lead.
+func destinations(app *writ.Application) (func(addr string) (dialguard.Destination, error), error) {
+	var networks []netip.Prefix
+	for _, n := range app.Networks {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return nil, err
+		}
+		networks = append(networks, p)
+	}
+	pinned := map[string][]netip.AddrPort{}
+	for host, addrs := range app.Pinned {
+		for _, text := range addrs {
+			a, err := netip.ParseAddrPort(text)
+			if err != nil {
+				ip, err := netip.ParseAddr(text)
+				if err != nil {
+					return nil, err
+				}
+				a = netip.AddrPortFrom(ip, 0) // the host's own port
+			}
+			pinned[host] = append(pinned[host], a)
+		}
+	}
+	return func(addr string) (dialguard.Destination, error) {
+		canonical, err := writ.ParseHost(addr)
+		if err != nil {
+			return dialguard.Destination{}, err
+		}
+		name, port := writ.SplitHost(canonical)
+		return dialguard.Destination{
+			Host: name, Port: port, Pinned: pinned[canonical], Networks: networks,
+			TLS: !app.Cleartext || port == 443, Cleartext: app.Cleartext,
+		}, nil
+	}, nil
+}
+
 func (u *upstreams) transport(app *writ.Application) (*http.Transport, error) {
-	guard, err := dialguard.ForApplication(app, u.own)
+	to, err := destinations(app)
 	if err != nil {
 		return nil, err
 	}
+	guard := &dialguard.Guard{Own: u.own, Timeout: dialTime}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if app.Roots != "" {
 		conf.RootCAs = x509.NewCertPool()
@@ -75,10 +113,12 @@ func (u *upstreams) transport(app *writ.Application) (*http.Transport, error) {
 	}
 	return &http.Transport{
 		Proxy: nil, // whatever the environment says: the guard below is the only way out
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			ctx, cancel := context.WithTimeout(ctx, dialTime)
-			defer cancel()
-			c, err := guard.DialContext(ctx, network, addr)
+		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			d, err := to(addr)
+			if err != nil {
+				return nil, err
+			}
+			c, err := guard.DialContext(ctx, d)
 			if err != nil {
 				return nil, err
 			}

@@ -19,7 +19,7 @@ import (
 // passThrough carries a WebSocket (RFC 6455) once the upstream agreed to it:
 // the frames are the program's and the upstream's own. The use lasts as long
 // as the connection, and a revocation ends it with close code 1008 (T42).
-func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Masker, out *writ.Outcome) {
+func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) {
 	x.replied, x.broken = true, true
 	upstream, ok := r.Body.(io.ReadWriteCloser)
 	if !ok || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
