@@ -2,7 +2,9 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 )
@@ -49,5 +51,64 @@ func BenchmarkReadRequest(b *testing.B) {
 			}
 			req.Body.Close()
 		}
+	})
+}
+
+// BenchmarkServe is a kept connection with one request after the other, over
+// loopback TCP, against net/http's server with the same answer.
+func BenchmarkServe(b *testing.B) {
+	answer := []byte(`{"id":"msg_01","type":"message","role":"assistant","content":[]}`)
+	client := func(b *testing.B, addr string) {
+		b.ReportAllocs()
+		nc, err := net.Dial("tcp", addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer nc.Close()
+		buf, in := make([]byte, 4<<10), []byte(benchRequest)
+		for b.Loop() {
+			if _, err := nc.Write(in); err != nil {
+				b.Fatal(err)
+			}
+			for n := 0; !bytes.HasSuffix(buf[:n], answer); {
+				m, err := nc.Read(buf[n:])
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += m
+			}
+		}
+	}
+	b.Run("wire", func(b *testing.B) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serve(nc, Timeouts{}, func(c *Conn, req *Request) {
+				io.Copy(io.Discard, req.Body)
+				c.Respond(req).Send(200, Header{{"Content-Type", "application/json"}}, answer)
+			})
+		}()
+		client(b, l.Addr().String())
+	})
+	b.Run("net-http", func(b *testing.B) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Type", "application/json")
+			w.Write(answer)
+		})}
+		go s.Serve(l)
+		defer s.Close()
+		client(b, l.Addr().String())
 	})
 }
