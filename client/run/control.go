@@ -132,6 +132,21 @@ func (s *ControlStream) Receive() (ControlMessage, error) {
 	return m, m.check()
 }
 
+// finish says that no more will be sent. Closing at once could reset the
+// connection under the last line, if a ping lay here unread (RFC 9112, section
+// 9.6, for the same reason).
+func (s *ControlStream) finish() {
+	if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // lost already: then nothing is to be saved
+	}
+}
+
+// drain reads on until the peer closes, for lingerTime at most.
+func (s *ControlStream) drain() {
+	_ = s.conn.SetReadDeadline(time.Now().Add(lingerTime)) // fails only on a closed connection, as reading then does
+	_, _ = io.Copy(io.Discard, s.in)
+}
+
 // Close ends the stream. A Receive that waits returns an error.
 func (s *ControlStream) Close() error { return s.conn.Close() }
 
@@ -186,6 +201,8 @@ func (c *Control) Serve(ctx context.Context, kill func(context.Context) Ended) *
 			// If the line is lost the server counts the program as not ended:
 			// there is nobody else to tell.
 			_ = c.stream.Send(ControlMessage{Type: ControlEnded, ID: m.ID, Code: e.Code, AllGone: e.AllGone})
+			c.stream.finish()
+			c.stream.drain()
 			return endedByServer(m.Cause, e)
 		}
 		if err == nil && m.Type == ControlPinged {
@@ -201,9 +218,12 @@ func (c *Control) Serve(ctx context.Context, kill func(context.Context) Ended) *
 }
 
 // Exited tells the server that the program has ended without having been told
-// to: an end that is on its way meanwhile has found its aim.
+// to, and that nothing more will come: an end that is on its way meanwhile has
+// found its aim. The server answers by closing the stream.
 func (c *Control) Exited(e Ended) error {
-	return c.stream.Send(ControlMessage{Type: ControlEnded, Code: e.Code, AllGone: e.AllGone})
+	err := c.stream.Send(ControlMessage{Type: ControlEnded, Code: e.Code, AllGone: e.AllGone})
+	c.stream.finish()
+	return err
 }
 
 func endedByServer(cause string, e Ended) *writ.Error {

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"writ.dev/writ"
 )
@@ -52,8 +53,8 @@ func Supervise(ctx context.Context, child *Child, control *Control) Outcome {
 		cause = writ.Errorf(writ.KindUnavailable, "the run was cancelled and its program stopped")
 		child.Kill(serving)
 	}
-	_ = control.Exited(child.state()) // lost: the server will see the stream end
-	stop()
+	_ = control.Exited(child.state())             // lost: the server sees the stream end
+	defer time.AfterFunc(lingerTime, stop).Stop() // a server that does not close is not waited for
 	if end := <-served; end != nil && ending.Load() {
 		cause = end
 	}
