@@ -17,7 +17,7 @@ type ApplicationFilter struct {
 	Env   writ.Environment `query:"env" enum:"dev,staging,prod"`
 	Host  string           `query:"host" maxLength:"260"`
 	State writ.State       `query:"state" enum:"active,suspended,revoked"`
-	Paging
+	Listing
 }
 
 // NewApplication declares an application.
@@ -31,7 +31,6 @@ type NewApplication struct {
 	Networks  []string            `json:"networks,omitempty" maxItems:"100" doc:"private networks that its hosts may lie in"`
 	Cleartext bool                `json:"cleartext,omitempty" doc:"plain HTTP to hosts listed with a port other than 443"`
 	Roots     string              `json:"roots,omitempty" maxLength:"65536" doc:"PEM certificates trusted for it instead of the system's"`
-	Because
 }
 
 // EditApplication changes what is set and leaves the rest.
@@ -44,7 +43,6 @@ type EditApplication struct {
 	Networks  *[]string            `json:"networks,omitempty"`
 	Cleartext *bool                `json:"cleartext,omitempty"`
 	Roots     *string              `json:"roots,omitempty" maxLength:"65536"`
-	Because
 }
 
 // AddApplication declares an application.
@@ -107,7 +105,7 @@ type CredentialFilter struct {
 	Owner      string     `query:"owner" maxLength:"254"`
 	State      writ.State `query:"state" enum:"active,suspended,revoked"`
 	Ungoverned bool       `query:"ungoverned" doc:"only those that lack provenance"`
-	Paging
+	Listing
 }
 
 // NewCredential stores a credential.
@@ -128,7 +126,6 @@ type NewCredential struct {
 	Expires    writ.Time      `json:"expires,omitempty"`
 	AIUse      writ.AIUse     `json:"ai_use,omitempty" enum:"allowed,needs-controls,forbidden" doc:"whether agents may use it; needs-controls if not given"`
 	Source     string         `json:"source,omitempty" maxLength:"500" doc:"where it was found or imported from"`
-	Because
 }
 
 // EditCredential changes the provenance that is set and leaves the rest.
@@ -143,7 +140,6 @@ type EditCredential struct {
 	Expires    *writ.Time      `json:"expires,omitempty"`
 	AIUse      *writ.AIUse     `json:"ai_use,omitempty" enum:"allowed,needs-controls,forbidden"`
 	Source     *string         `json:"source,omitempty" maxLength:"500"`
-	Because
 }
 
 // NewVersion gives a credential a new value.
@@ -152,7 +148,6 @@ type NewVersion struct {
 	Encoding  string          `json:"encoding,omitempty" enum:"text,base64"`
 	Placement *writ.Placement `json:"placement,omitempty" doc:"the current version's if not given"`
 	Hosts     []string        `json:"hosts,omitempty" maxItems:"100" doc:"the current version's if not given"`
-	Because
 }
 
 // String names the credential and not its secret, so that a body that is

@@ -22,7 +22,7 @@ type GrantFilter struct {
 	Credential string     `query:"credential" maxLength:"254"`
 	Parent     string     `query:"parent" maxLength:"254"`
 	State      writ.State `query:"state" enum:"active,suspended,revoked"`
-	Paging
+	Listing
 }
 
 // NewGrant gives a grant. With a parent it delegates: the credential is then
@@ -38,7 +38,6 @@ type NewGrant struct {
 	Purpose    string          `json:"purpose,omitempty" maxLength:"500"`
 	Triggers   []writ.Trigger  `json:"triggers,omitempty" maxItems:"16"`
 	Expires    writ.Time       `json:"expires,omitempty"`
-	Because
 }
 
 // AddGrant gives a grant.
@@ -84,7 +83,7 @@ type Policy struct {
 // PolicyFilter narrows a list of policies.
 type PolicyFilter struct {
 	State writ.State `query:"state" enum:"active,revoked"`
-	Paging
+	Listing
 }
 
 // NewPolicy adds a guardrail.
@@ -92,14 +91,12 @@ type NewPolicy struct {
 	Name    string `json:"name" minLength:"1" maxLength:"63"`
 	Text    string `json:"text" minLength:"1" maxLength:"16384" doc:"one Cedar policy, effect forbid"`
 	Observe bool   `json:"observe,omitempty" doc:"only report what it would forbid"`
-	Because
 }
 
 // EditPolicy changes what is set and leaves the rest.
 type EditPolicy struct {
 	Text    *string `json:"text,omitempty" minLength:"1" maxLength:"16384"`
 	Observe *bool   `json:"observe,omitempty"`
-	Because
 }
 
 // PolicyText is a Cedar text to be checked.

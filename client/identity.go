@@ -18,9 +18,9 @@ type Identity struct {
 // IdentityFilter narrows a list of identities.
 type IdentityFilter struct {
 	Kind  writ.IdentityKind `query:"kind" enum:"person,service,agent"`
-	Owner string            `query:"owner" maxLength:"254" doc:"owned or backed up by this person"`
+	Owner string            `query:"owner" maxLength:"254" doc:"owned by this person"`
 	State writ.State        `query:"state" enum:"active,suspended,revoked"`
-	Paging
+	Listing
 }
 
 // NewIdentity registers an identity.
@@ -32,7 +32,6 @@ type NewIdentity struct {
 	Purpose string            `json:"purpose,omitempty" maxLength:"500"`
 	Expires writ.Time         `json:"expires,omitempty" doc:"an agent needs one"`
 	Parent  string            `json:"parent,omitempty" maxLength:"254" doc:"the agent that a sub-agent belongs to"`
-	Because
 }
 
 // EditIdentity changes what is set and leaves the rest.
@@ -41,7 +40,6 @@ type EditIdentity struct {
 	Backup  *string    `json:"backup,omitempty" maxLength:"254"`
 	Purpose *string    `json:"purpose,omitempty" maxLength:"500"`
 	Expires *writ.Time `json:"expires,omitempty"`
-	Because
 }
 
 // AddIdentity registers an identity.
@@ -106,7 +104,7 @@ type Key struct {
 type KeyFilter struct {
 	Identity string     `query:"identity" maxLength:"254"`
 	State    writ.State `query:"state" enum:"active,revoked"`
-	Paging
+	Listing
 }
 
 // NewKey asks for an API key.
@@ -115,7 +113,6 @@ type NewKey struct {
 	Role     writ.Role `json:"role" enum:"admin,auditor,member"`
 	Name     string    `json:"name" minLength:"1" maxLength:"63"`
 	Expires  writ.Time `json:"expires" doc:"every key ends; at most 366 days from now"`
-	Because
 }
 
 // KeyOnce is a new key with its text, which is shown this once.
@@ -159,7 +156,12 @@ type Org struct {
 type NewOrg struct {
 	Name  string `json:"name" minLength:"1" maxLength:"63"`
 	Admin string `json:"admin" minLength:"3" maxLength:"254" doc:"e-mail address of its first person"`
-	Because
+}
+
+// EditOrg changes what is set and leaves the rest.
+type EditOrg struct {
+	GraceDays *int `json:"grace_days,omitempty" minimum:"0" maximum:"366" doc:"how long a credential without full provenance may be used outside production"`
+	MaxDepth  *int `json:"max_depth,omitempty" minimum:"0" maximum:"16" doc:"how many hops a delegation may have; 0 is the default"`
 }
 
 // OrgOnce is a new organization with the text of its first key, shown this once.
@@ -175,7 +177,7 @@ type OrgOnce struct {
 // organization may.
 func (c *Client) AddOrg(ctx context.Context, in NewOrg, o ...Option) (*OrgOnce, error) {
 	out := &OrgOnce{}
-	return out, c.do(ctx, post(in, out, "v1", "orgs").with(o).once())
+	return out, c.do(ctx, post(in, out, "v1", "orgs").with(o))
 }
 
 // Orgs lists the organizations that the caller may see: her own.
@@ -188,4 +190,10 @@ func (c *Client) Orgs(ctx context.Context, f Paging) (*Page[Org], error) {
 func (c *Client) Org(ctx context.Context, ref string) (*Org, error) {
 	out := &Org{}
 	return out, c.do(ctx, get(nil, out, "v1", "orgs", ref))
+}
+
+// EditOrg changes an organization's settings.
+func (c *Client) EditOrg(ctx context.Context, ref string, in EditOrg, o ...Option) (*Change[Org], error) {
+	out := &Change[Org]{}
+	return out, c.do(ctx, patch(in, out, "v1", "orgs", ref).with(o))
 }

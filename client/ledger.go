@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"io"
+	"net/url"
 	"strconv"
 
 	"writ.dev/writ"
@@ -24,7 +25,7 @@ type Ledger struct {
 // Checkpoint is a signed note over a size of the log (C2SP tlog-checkpoint).
 type Checkpoint struct {
 	Size int64     `json:"size"`
-	Time writ.Time `json:"time,omitempty" doc:"when it was made"`
+	Time writ.Time `json:"time,omitempty" doc:"of the newest entry that it covers"`
 	Note string    `json:"note"`
 }
 
@@ -68,6 +69,17 @@ func (c *Client) Entries(ctx context.Context, f EntryFilter) (*Entries, error) {
 	return out, c.do(ctx, get(query(f), out, "v1", "ledger", "entries"))
 }
 
+// Export writes the log to w, up to the size of the newest checkpoint, which it
+// gives. `writ ledger verify` checks it without asking the server anything.
+func (c *Client) Export(ctx context.Context, w io.Writer) (*Checkpoint, error) {
+	cp, err := c.Checkpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.download(ctx, get(url.Values{"size": {strconv.FormatInt(cp.Size, 10)}}, nil, "v1", "ledger", "export"), w)
+	return cp, err
+}
+
 // Node is a full tile of 256 hashes.
 type Node struct {
 	Level  int    `json:"level"`
@@ -84,7 +96,12 @@ func (c *Client) Node(ctx context.Context, level int, index int64) (*Node, error
 // Evidence writes the evidence bundle of one use to w and gives its length.
 // What was written is checked offline with `writ evidence verify`.
 func (c *Client) Evidence(ctx context.Context, use string, w io.Writer) (int64, error) {
-	resp, err := c.send(ctx, get(nil, nil, "v1", "evidence", use), "application/octet-stream")
+	return c.download(ctx, get(nil, nil, "v1", "evidence", use), w)
+}
+
+// download copies an answer that is a file.
+func (c *Client) download(ctx context.Context, k call, w io.Writer) (int64, error) {
+	resp, err := c.send(ctx, k, "application/octet-stream")
 	if err != nil {
 		return 0, err
 	}
@@ -93,6 +110,7 @@ func (c *Client) Evidence(ctx context.Context, use string, w io.Writer) (int64, 
 	if err != nil {
 		return n, c.unavailable(err)
 	}
+	// A file that breaks off shows by its length, or as an error of the chunks.
 	if resp.ContentLength >= 0 && n != resp.ContentLength {
 		return n, c.unavailable(io.ErrUnexpectedEOF)
 	}

@@ -29,7 +29,7 @@ type SessionFilter struct {
 	Identity string     `query:"identity" maxLength:"254"`
 	Started  string     `query:"started" maxLength:"254" doc:"started by this identity"`
 	State    writ.State `query:"state" enum:"active,ended,revoked"`
-	Paging
+	Listing
 }
 
 // NewSession starts a session.

@@ -29,7 +29,7 @@ type Status struct {
 type LedgerStatus struct {
 	Size           int64     `json:"size"`
 	Checkpoint     int64     `json:"checkpoint" doc:"size at the newest checkpoint"`
-	CheckpointTime writ.Time `json:"checkpoint_time,omitempty"`
+	CheckpointTime writ.Time `json:"checkpoint_time,omitempty" doc:"of the newest entry that it covers"`
 }
 
 // Authority is the certificate authority of the intercepting proxy.

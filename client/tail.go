@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"strconv"
 	"time"
 
 	"writ.dev/writ"
@@ -142,6 +141,3 @@ func eventData(r io.Reader) iter.Seq2[[]byte, error] {
 		}
 	}
 }
-
-// LastEventID spells the place behind the entry with the given sequence number.
-func LastEventID(seq int64) string { return strconv.FormatInt(seq, 10) }

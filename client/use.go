@@ -7,40 +7,44 @@ import (
 	"writ.dev/writ"
 )
 
-// Use is one use of a credential, as search shows it.
+// Use is one decision, as search shows it: a use of a credential, or a denial.
 type Use struct {
-	ID             writ.ID          `json:"id"`
+	ID             writ.ID          `json:"id" doc:"of the use; of a denial, that of its decision"`
 	Decision       writ.ID          `json:"decision"`
+	Allowed        bool             `json:"allowed"`
+	Reason         writ.Reason      `json:"reason,omitempty" doc:"of a denial, the principal one"`
 	Time           writ.Time        `json:"time"`
-	Identity       writ.ID          `json:"identity"`
+	Identity       writ.ID          `json:"identity,omitempty"`
 	IdentityName   string           `json:"identity_name,omitempty"`
 	Session        writ.ID          `json:"session,omitempty"`
-	Application    writ.ID          `json:"application,omitempty"`
 	Credential     writ.ID          `json:"credential,omitempty"`
 	CredentialName string           `json:"credential_name,omitempty"`
 	Grant          writ.ID          `json:"grant,omitempty"`
 	Method         string           `json:"method,omitempty"`
 	Host           string           `json:"host,omitempty"`
-	Path           string           `json:"path,omitempty"`
-	Outcome        writ.OutcomeKind `json:"outcome,omitempty" doc:"absent while it is under way, and after a crash"`
+	Path           string           `json:"path,omitempty" doc:"without the query"`
+	Repeats        int64            `json:"repeats,omitempty" doc:"how often a denial came again within its minute"`
+	Outcome        writ.OutcomeKind `json:"outcome,omitempty" doc:"of a use; absent while it is under way, and after a crash"`
 	Status         int              `json:"status,omitempty" doc:"HTTP status of the application's answer"`
 	Millis         int64            `json:"millis,omitempty"`
 	Seq            int64            `json:"seq" doc:"sequence number of its ledger entry"`
 }
 
-// UseFilter narrows a search for uses. The newest come first.
+// UseFilter narrows a search for uses and denials. The newest come first.
 type UseFilter struct {
 	Actor      string    `query:"actor" maxLength:"254" doc:"the identity that acted"`
 	Credential string    `query:"credential" maxLength:"254"`
-	Host       string    `query:"host" maxLength:"260"`
+	Grant      string    `query:"grant" maxLength:"254"`
 	Session    string    `query:"session" maxLength:"254"`
-	Result     string    `query:"result" enum:"completed,failed,cut,abandoned,suppressed,open" doc:"open: without an outcome"`
+	Host       string    `query:"host" maxLength:"260"`
+	Result     string    `query:"result" enum:"allowed,denied,completed,failed,cut,abandoned,suppressed" doc:"how it was decided, or how a use ended"`
+	Reason     string    `query:"reason" maxLength:"40" doc:"of a denial"`
 	Since      time.Time `query:"since" doc:"RFC 3339"`
 	Until      time.Time `query:"until" doc:"RFC 3339; up to but not including"`
 	Paging
 }
 
-// Uses searches the uses of credentials.
+// Uses searches uses and denials.
 func (c *Client) Uses(ctx context.Context, f UseFilter) (*Page[Use], error) {
 	out := &Page[Use]{}
 	return out, c.do(ctx, get(query(f), out, "v1", "uses"))

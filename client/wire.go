@@ -18,6 +18,12 @@ type Paging struct {
 	Limit  int    `query:"limit" minimum:"0" maximum:"500" doc:"how many items at most; 50 if not given"`
 }
 
+// Listing is Paging for things that have an end.
+type Listing struct {
+	All bool `query:"all" doc:"also what is revoked or ended"`
+	Paging
+}
+
 // Page is one page of a list.
 type Page[T any] struct {
 	Items []T    `json:"items" nullable:"false"`

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net/netip"
 	"strings"
@@ -147,6 +148,27 @@ func (g *Gate) Enter(ctx context.Context, a Attempt) (*Caller, error) {
 			WithFix("run the command in a terminal of your own")
 	}
 	return c, nil
+}
+
+// Again reports whether a caller who entered before may still act. Streams that
+// outlive their request ask it once they can be found by a revocation.
+func (g *Gate) Again(ctx context.Context, c *Caller) error {
+	now, text := writ.At(g.Clock()), ""
+	if c.Session != nil {
+		text = c.Session.Hash
+	} else {
+		text = c.Key.Hash
+	}
+	hash, err := hex.DecodeString(text)
+	if err != nil || len(hash) != 32 {
+		return unauthenticated("the token is not known", "sign in again")
+	}
+	if c.Session != nil {
+		_, err = g.session(ctx, [32]byte(hash), now)
+	} else {
+		_, err = g.key(ctx, [32]byte(hash), now)
+	}
+	return err
 }
 
 func limited(wait time.Duration, message string) error {
