@@ -187,6 +187,8 @@ func readVerdict(b []byte, allow bool) (*Verdict, error) {
 	d.Session = c.id()
 	c.lit(`,"time":`)
 	d.Time = writ.Time(c.int())
+	c.lit(`,"version":`)
+	d.Version = c.id()
 	c.lit("}")
 	return v, c.done()
 }

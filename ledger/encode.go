@@ -125,6 +125,8 @@ func appendVerdict(b []byte, d *writ.Decision, asked writ.Time, records []decide
 	b = appendID(b, d.Session)
 	b = append(b, `,"time":`...)
 	b = appendInt(b, int64(asked))
+	b = append(b, `,"version":`...)
+	b = appendID(b, d.Version)
 	return append(b, '}')
 }
 
