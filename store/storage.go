@@ -43,13 +43,9 @@ func (s storage) Begin(ctx context.Context, org writ.ID) (ledger.Tx, ledger.Head
 	// A batch is many callers' work: none of them may cancel it.
 	ctx = context.WithoutCancel(ctx)
 	s.c.statements.prepare(ctx, s.c.write)
-	conn, err := s.c.write.Conn(ctx)
+	t, err := s.c.write.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, ledger.Head{}, s.c.explain(err)
-	}
-	t, err := conn.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, ledger.Head{}, errors.Join(s.c.explain(err), conn.Close())
 	}
 	h := ledger.Head{Org: org}
 	var token string
@@ -62,15 +58,14 @@ func (s storage) Begin(ctx context.Context, org writ.ID) (ledger.Tx, ledger.Head
 			WithFix("let only one of the two run, and restart it")
 	}
 	if err != nil {
-		return nil, ledger.Head{}, errors.Join(s.c.explain(err), t.Rollback(), conn.Close())
+		return nil, ledger.Head{}, errors.Join(s.c.explain(err), t.Rollback())
 	}
-	return &tx{c: s.c, conn: conn, sql: t, org: org, number: h.Number, written: map[writ.ID]int64{}}, h, nil
+	return &tx{c: s.c, sql: t, org: org, number: h.Number, written: map[writ.ID]int64{}}, h, nil
 }
 
 // tx is the transaction of one batch.
 type tx struct {
 	c      *core
-	conn   *sql.Conn // given back at the end
 	sql    *sql.Tx
 	org    writ.ID
 	number int64
@@ -164,21 +159,15 @@ func (t *tx) Commit(ctx context.Context) error {
 	if t.broken != nil {
 		return errors.Join(t.broken, t.Rollback(ctx))
 	}
-	defer t.conn.Close()
-	err := t.sql.Commit()
+	err := t.sql.Commit() // both drivers end the transaction when it fails
 	if err == nil {
 		t.c.uses.notice(t.org)
-		return nil
 	}
-	// After a failed COMMIT the connection may still be inside the transaction,
-	// and would go back to the pool like that.
-	_, _ = t.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 	return t.c.explainCommit(err)
 }
 
 // Rollback implements ledger.Tx.
 func (t *tx) Rollback(context.Context) error {
-	defer t.conn.Close()
 	if err := t.sql.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) && t.broken == nil {
 		return t.c.explain(err)
 	}

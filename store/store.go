@@ -99,6 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := c.open(ctx); err != nil {
 		return nil, errors.Join(c.explain(err), cfg.Engine.Close())
 	}
+	c.uses.start()
 	return &Store{core: c}, nil
 }
 

@@ -27,6 +27,8 @@ func Run(t *testing.T, open func(t testing.TB) store.Engine) {
 		{"Credentials", testCredentials},
 		{"Reads", testReads},
 		{"Once", testOnce},
+		{"Proof", testProof},
+		{"Log", testLog},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -100,6 +101,7 @@ type Kit struct {
 	Org   writ.ID
 	Ana   *writ.Identity // a person, the owner of what the kit makes
 	By    writ.Actor     // Ana
+	DB    *sql.DB        // the database itself, for tests that change it behind the store's back
 	n     int
 }
 
@@ -108,6 +110,7 @@ func NewKit(t testing.TB, e store.Engine) *Kit {
 	t.Helper()
 	k := &Kit{T: t, Clock: NewClock(), Keys: &Keys{}}
 	k.Store = Open(t, e, k.Clock, k.Keys)
+	k.DB, _ = e.Pools()
 	return k.Found("acme")
 }
 
@@ -116,7 +119,7 @@ func (k *Kit) Found(name string) *Kit {
 	k.T.Helper()
 	o, _, err := k.Store.CreateOrg(k.T.Context(), writ.Actor{}, name)
 	k.must(err)
-	c := &Kit{T: k.T, Store: k.Store, Clock: k.Clock, Keys: k.Keys, Org: o.ID}
+	c := &Kit{T: k.T, Store: k.Store, Clock: k.Clock, Keys: k.Keys, Org: o.ID, DB: k.DB}
 	c.Ana, _, err = c.Store.AddIdentity(c.T.Context(), writ.Actor{}, writ.Identity{Org: c.Org, Kind: writ.Person, Name: "ana@acme.dev"})
 	c.must(err)
 	c.By = writ.Actor{Identity: c.Ana.ID}

@@ -273,6 +273,7 @@ CREATE TABLE uses (
     path       TEXT COLLATE "C" NOT NULL,
     repeats    BIGINT NOT NULL DEFAULT 0,
     outcome    BIGINT NOT NULL DEFAULT 0,
+    outcome_at BIGINT NOT NULL DEFAULT 0,
     status     BIGINT NOT NULL DEFAULT 0,
     millis     BIGINT NOT NULL DEFAULT 0
 );

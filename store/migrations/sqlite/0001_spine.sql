@@ -273,6 +273,7 @@ CREATE TABLE uses (
     path       TEXT NOT NULL,
     repeats    INTEGER NOT NULL DEFAULT 0,
     outcome    INTEGER NOT NULL DEFAULT 0,
+    outcome_at INTEGER NOT NULL DEFAULT 0,
     status     INTEGER NOT NULL DEFAULT 0,
     millis     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
