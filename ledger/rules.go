@@ -52,7 +52,7 @@ func (v *verification) entry(e Entry) {
 	if leaf.Time < v.time {
 		v.problem(e.Seq, "it is older than the entry before it", "entries were reordered or made up: time never runs backwards in a log")
 	}
-	v.time = max(v.time, leaf.Time)
+	v.time = leaf.Time
 	genesis := leaf.Type == TypeGenesis
 	switch {
 	case e.Seq == 0 && !genesis:

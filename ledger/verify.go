@@ -135,10 +135,24 @@ func (v *verification) checkTiles(ctx context.Context) error {
 		case err != nil:
 			return err
 		case string(n.Hashes) != string(t.hashes):
-			v.problem(v.size-1, "a stored tile of the tree is not the one that the entries make", "the tree was changed without its entries, or the entries without the tree")
+			seq := v.size - 1
+			if t.level == 0 {
+				seq = t.index*tileWidth + firstOther(n.Hashes, t.hashes)
+			}
+			v.problem(seq, "a stored tile of the tree is not the one that the entries make", "the tree was changed without its entries, or an entry without the tree")
 		}
 	}
 	return nil
+}
+
+// firstOther is the number of the first hash in which two tiles differ.
+func firstOther(a, b []byte) int64 {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return int64(i / tlog.HashSize)
+		}
+	}
+	return 0
 }
 
 func (v *verification) checkHead(h *Head) {
