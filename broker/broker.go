@@ -22,6 +22,8 @@ import (
 // when there is none.
 type Authority interface {
 	Facts(ctx context.Context, ask *writ.Ask) (*decide.Facts, error)
+	// Take takes one use out of the rates of the grants among ids, all or none.
+	Take(org writ.ID, ids []writ.ID) bool
 }
 
 // Logs gives an organization's ledger.
@@ -137,6 +139,10 @@ func (b *Broker) Use(ctx context.Context, in Intent, carry Carrier) (*writ.Decis
 		decision, allow := decide.Decide(ask, facts)
 		if !allow.OK() {
 			return b.refuse(log, ask, facts, &decision, nil)
+		}
+		if !b.Authority.Take(ask.Org, decision.Rests) {
+			// Somebody else took the last one since the facts were read.
+			return b.refuse(log, ask, nil, b.denial(ask, writ.QuotaExceeded, "the rate of the grant is exhausted for now"), nil)
 		}
 		b.flights.rest(lease, ask, decision.Rests)
 		receipt, err := log.Append(lease.Context(), allow, mentioned(facts)...)

@@ -32,7 +32,7 @@ import (
 // Authority is what the proxy asks of the authority index.
 type Authority interface {
 	// Session finds the session of a token by its SHA-256.
-	Session(ctx context.Context, hash [32]byte) (writ.Ref, bool)
+	Session(ctx context.Context, hash [32]byte) (*writ.Session, *writ.Identity, error)
 	// Application finds the application that declares a canonical host.
 	Application(ctx context.Context, org writ.ID, host string) (*writ.Application, bool)
 }
@@ -227,7 +227,15 @@ func (s *Server) authenticate(ctx context.Context, req *wire.Request) (writ.Ref,
 	default:
 		return writ.Ref{}, false
 	}
-	return s.Authority.Session(ctx, sha256.Sum256([]byte(token)))
+	return s.session(ctx, token)
+}
+
+func (s *Server) session(ctx context.Context, token string) (writ.Ref, bool) {
+	found, _, err := s.Authority.Session(ctx, sha256.Sum256([]byte(token)))
+	if err != nil {
+		return writ.Ref{}, false
+	}
+	return writ.Ref{Org: found.Org, ID: found.ID}, true
 }
 
 // RelayProtocol is the upgrade that the relay of `writ run` asks for.
@@ -241,7 +249,7 @@ const maxRuntime = 8 << 10
 func (s *Server) relay(ctx context.Context, c *wire.Conn, req *wire.Request, who client) {
 	token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 	if ok {
-		who.session, ok = s.Authority.Session(ctx, sha256.Sum256([]byte(token)))
+		who.session, ok = s.session(ctx, token)
 	}
 	if !ok {
 		s.unauthenticated.add()
