@@ -160,19 +160,21 @@ func TestSuperviseEndsOnLoss(t *testing.T) {
 func TestSuperviseReportsTheProgramsEnd(t *testing.T) {
 	c, s := openControl(t)
 	child, _ := startTalking(t, `exit 3`)
-	if got := Supervise(t.Context(), child, c); got.Code != 3 || got.Err != nil {
-		t.Errorf("%+v", got)
-	}
+	outcome := make(chan Outcome)
+	go func() { outcome <- Supervise(t.Context(), child, c) }()
 	expectMessage(t, s, ControlMessage{Type: ControlHello, PID: os.Getpid()})
 	expectMessage(t, s, ControlMessage{Type: ControlEnded, Code: 3, AllGone: true})
 	for {
 		m, err := s.Receive()
 		if errors.Is(err, io.EOF) {
-			return
+			break
 		}
 		if err != nil || m.Type != ControlPong {
 			t.Fatalf("behind the last line: %+v, %v", m, err)
 		}
+	}
+	if got := <-outcome; got.Code != 3 || got.Err != nil {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -181,12 +183,27 @@ func TestSuperviseCancelled(t *testing.T) {
 	child, out := startTalking(t, `echo ready; sleep 60`)
 	readLine(t, out)
 	ctx, cancel := context.WithCancel(t.Context())
+	outcome := make(chan Outcome)
+	go func() { outcome <- Supervise(ctx, child, c) }()
 	cancel()
-	if got := Supervise(ctx, child, c); got.Code != 143 || got.Err == nil {
-		t.Errorf("%+v", got)
-	}
 	expectMessage(t, s, ControlMessage{Type: ControlHello, PID: os.Getpid()})
 	expectMessage(t, s, ControlMessage{Type: ControlEnded, Code: 143, AllGone: true})
+	if got := <-outcome; got.Code != 143 || got.Err == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A server that never closes holds up nobody for long.
+func TestSuperviseDoesNotWaitForTheServer(t *testing.T) {
+	c, _ := openControl(t)
+	child, _ := startTalking(t, `exit 3`)
+	start := time.Now()
+	if got := Supervise(t.Context(), child, c); got.Code != 3 || got.Err != nil {
+		t.Errorf("%+v", got)
+	}
+	if d := time.Since(start); d > lingerTime+5*time.Second {
+		t.Errorf("took %v", d)
+	}
 }
 
 // An end that crosses the program's own end is answered all the same, one way
