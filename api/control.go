@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
 	"writ.dev/writ/client/run"
+	"writ.dev/writ/ledger"
 	"writ.dev/writ/signin"
 )
 
@@ -29,6 +31,7 @@ const (
 
 // Causes that end a session by itself. They are what the ledger says.
 const (
+	causeExited     = "program exited"
 	causeLost       = "control stream lost"
 	causeExpired    = "session expired"
 	causeUnattached = "no control stream was opened"
@@ -202,7 +205,14 @@ func (h *holding) serve() {
 			}
 		}
 	}()
-	cause := h.hold(ctx, lost)
+	cause := ""
+	if h.s.Gate.Again(ctx, h.caller) != nil {
+		// Ended between the gate and the lease: no revocation has found this stream.
+		h.end(lost)
+		cause = causeLost
+	} else {
+		cause = h.hold(ctx, lost)
+	}
 	if cause != "" {
 		h.s.endSession(h.ref, h.caller, cause)
 	}
@@ -235,9 +245,19 @@ func (h *holding) hold(ctx context.Context, lost <-chan struct{}) (cause string)
 			}
 			return ""
 		case m := <-h.got:
-			if m.Type == run.ControlHello {
-				hello.Stop()
+			hello.Stop()
+			if m.Type != run.ControlEnded {
+				continue
 			}
+			// The program has ended by itself. An end that was on its way to it has
+			// found its aim.
+			if m.AllGone {
+				h.lease.Close()
+			}
+			if h.lease.WasCut() {
+				return ""
+			}
+			return causeExited
 		case <-hello.C:
 			return causeLost
 		case <-ping.C:
@@ -245,8 +265,9 @@ func (h *holding) hold(ctx context.Context, lost <-chan struct{}) (cause string)
 				return causeLost
 			}
 		case <-expiry.C:
-			// The act cuts this lease, which is how the run hears of it.
 			h.s.endSession(h.ref, h.caller, causeExpired)
+			h.end(lost)
+			return ""
 		}
 	}
 }
@@ -255,7 +276,7 @@ func (h *holding) hold(ctx context.Context, lost <-chan struct{}) (cause string)
 // nothing of it is left.
 func (h *holding) end(lost <-chan struct{}) {
 	id := string(h.ref.ID)
-	if h.stream.Send(run.ControlMessage{Type: run.ControlEnd, ID: id, Cause: "the session was ended"}) != nil {
+	if h.stream.Send(run.ControlMessage{Type: run.ControlEnd, ID: id, Cause: h.cause()}) != nil {
 		return
 	}
 	ack := time.NewTimer(ackWithin)
@@ -263,7 +284,7 @@ func (h *holding) end(lost <-chan struct{}) {
 	for {
 		select {
 		case m := <-h.got:
-			if m.Type != run.ControlEnded || m.ID != id {
+			if m.Type != run.ControlEnded || m.ID != id && m.ID != "" {
 				continue
 			}
 			if m.AllGone {
@@ -276,6 +297,37 @@ func (h *holding) end(lost <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// causeWithin bounds looking up why a session ended: ending it comes first.
+const causeWithin = 250 * time.Millisecond
+
+// cause is why the session ended, for the person whose program is stopped: what
+// its ledger entry says.
+func (h *holding) cause() string {
+	const unknown = "the session was ended"
+	ctx, cancel := context.WithTimeout(context.Background(), causeWithin)
+	defer cancel()
+	seq, err := h.s.Store.EntryOf(ctx, h.ref.Org, h.ref.ID)
+	if err != nil {
+		return unknown
+	}
+	e, err := h.s.Store.Entry(ctx, h.ref.Org, seq)
+	if err != nil {
+		return unknown
+	}
+	change, err := ledger.DecodeChange(e)
+	if err != nil || !slices.Contains(change.Inactive, h.ref.ID) {
+		return unknown
+	}
+	cause := strings.ReplaceAll(change.Act, "-", " ")
+	if by := h.s.label(ctx, h.ref.Org, change.By.Identity); by != "" {
+		cause += " by " + by
+	}
+	if change.Cause != "" {
+		cause += ": " + change.Cause
+	}
+	return cause
 }
 
 // endSession ends a session for a cause of the server's own. It is done even

@@ -26,7 +26,7 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-func note(ctx context.Context, op operation) {
+func noteOperation(ctx context.Context, op operation) {
 	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
 		x.operation = op.id
 	}

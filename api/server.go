@@ -125,7 +125,7 @@ func New(c Config) *Server {
 				},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": strictJSON},
+		Formats:                      map[string]huma.Format{"application/json": strictJSON, "json": strictJSON},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{reshape},
@@ -165,6 +165,8 @@ type operation struct {
 	media string
 	// hidden operations are described elsewhere than in the API's description.
 	hidden bool
+	// answer is the type of a success's body.
+	answer reflect.Type
 }
 
 // schemaName names a type in the API's description.
@@ -183,6 +185,7 @@ func schemaName(t reflect.Type, hint string) string {
 
 // operate adds an operation.
 func operate[I, O any](s *Server, op operation, handle func(context.Context, *I) (*O, error)) {
+	op.answer = reflect.TypeFor[O]()
 	s.operations = append(s.operations, op)
 	problems := s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[problem.Document](), true, "Problem")
 	ok := &huma.Response{Description: "OK"}
@@ -222,7 +225,7 @@ func operate[I, O any](s *Server, op operation, handle func(context.Context, *I)
 func (s *Server) gate(op operation) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
-		note(r.Context(), op)
+		noteOperation(r.Context(), op)
 		if !op.access.open {
 			c, err := s.Gate.Enter(r.Context(), attempt(r))
 			if err == nil {
