@@ -159,7 +159,7 @@ func (x *Index) load(ctx context.Context, org writ.ID, s *slot, done chan struct
 	pending := s.pending
 	s.loading, s.pending = nil, nil
 	if err == nil {
-		err = v.settle(epoch)
+		v.settle(epoch)
 	}
 	if s.fault != nil { // it went stale while it was read
 		err = s.fault

@@ -49,13 +49,12 @@ func newView(org writ.ID) *view {
 }
 
 // settle links what was put in any order while loading.
-func (v *view) settle(epoch writ.Epoch) error {
+func (v *view) settle(epoch writ.Epoch) {
 	for _, n := range v.nouns {
 		v.link(n)
 	}
 	v.epoch = epoch
 	v.compile()
-	return nil
 }
 
 // put stores a noun without linking it; only loading may.

@@ -119,6 +119,17 @@ func (b *Broker) Apply(change ledger.Committed) {
 	b.cuts.add(cuttingKey{change.Org, change.Epoch}, c)
 }
 
+// Stale judges everything in flight in an organization again: nobody can tell
+// what was committed, so what cannot be shown to stand any more is ended.
+func (b *Broker) Stale(org writ.ID) {
+	c := &cutting{report: Report{Org: org, Decided: b.Clock()}}
+	for _, l := range b.flights.resting(org, []writ.ID{org}) {
+		if ask := b.flights.askOf(l); ask != nil {
+			c.judging.Go(func() { b.judgeAgain(c, l, ask) })
+		}
+	}
+}
+
 // standing reports whether a noun still carries authority, and whether a
 // change of it concerns every use in the organization (guardrails, the
 // organization itself).

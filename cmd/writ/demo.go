@@ -10,37 +10,33 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"writ.dev/writ"
 	"writ.dev/writ/client"
 )
 
-func newDemoCommand() *cobra.Command {
+func (c *cli) demoCommand() *cobra.Command {
 	var once bool
-	c := &cobra.Command{
-		Use:   "demo",
-		Short: "See the whole idea in a minute, offline",
-		Long: `Starts a development server and two services of its own on loopback ports, and
+	return c.command(spec{
+		use: "demo", short: "See the whole idea in a minute, offline",
+		long: `Starts a development server and two services of its own on loopback ports, and
 runs a scripted agent through it as a real child process. Every step is real:
 the requests, the ledger, the revocation, the tampering. Nothing leaves this
 machine, and what it wrote is removed at the end.`,
-		Example: "  writ demo\n  writ demo --once",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			return runDemo(ctx, cmd.OutOrStdout(), once)
+		example: "writ demo\nwrit demo --once",
+		noJSON:  "it tells a story",
+		flags: func(f *pflag.FlagSet) {
+			f.BoolVar(&once, "once", false, "end when the story is told, instead of staying up")
 		},
-	}
-	c.Flags().BoolVar(&once, "once", false, "end when the story is told, instead of staying up")
-	return c
+		run: func(ctx context.Context, _ []string) error { return runDemo(ctx, c.stdout, once) },
+	})
 }
 
 // demo is the stage: a folder, a server as a child process, and the two
@@ -51,7 +47,7 @@ type demo struct {
 	self string // this binary
 
 	server *exec.Cmd
-	state  devState
+	state  devFile
 	admin  *client.Client
 	token  string // the admin's
 	ana    string // Ana's key: she starts the agent
@@ -133,10 +129,10 @@ func (d *demo) startServer(ctx context.Context) error {
 		text, _ := os.ReadFile(log.Name())
 		return writ.Errorf(writ.KindUnavailable, "the demo's server did not start").WithWhy("%s", writ.Printable(strings.TrimSpace(string(text)), 400)).WithCause(err)
 	}
-	if d.token, err = readTokenFile(d.state.TokenFile); err != nil {
+	if d.token, err = readDemoToken(d.state.TokenFile); err != nil {
 		return err
 	}
-	if d.admin, err = client.New(client.Config{Address: d.state.Address, Token: d.token}); err != nil {
+	if d.admin, err = client.New(client.Config{Address: d.state.Addr, Token: d.token}); err != nil {
 		return err
 	}
 	return d.admin.Ready(ready)
@@ -153,7 +149,7 @@ func (d *demo) stopServer() {
 
 // setUp registers who acts, what they may open, and within what limits.
 func (d *demo) setUp(ctx context.Context) error {
-	d.say("The cast", "A development server runs at %s, its proxy at %s.", d.state.Address, d.state.Proxy)
+	d.say("The cast", "A development server runs at %s, its proxy at %s.", d.state.Addr, d.state.Proxy)
 	c, expires := d.admin, writ.At(time.Now().Add(24*time.Hour))
 	if _, err := c.AddIdentity(ctx, client.NewIdentity{Kind: writ.Person, Name: "ana@acme.test"}); err != nil {
 		return err
@@ -221,7 +217,7 @@ func (d *demo) environment(token string) []string {
 			env = append(env, v)
 		}
 	}
-	return append(env, "WRIT_ADDR="+d.state.Address, "WRIT_TOKEN="+token)
+	return append(env, "WRIT_ADDR="+d.state.Addr, "WRIT_TOKEN="+token)
 }
 
 // writ runs this binary's own command line against the demo's server.
@@ -338,11 +334,11 @@ func (d *demo) evidence(ctx context.Context) error {
 	if err != nil || code != 0 {
 		return errors.Join(err, d.broken("the export failed", out))
 	}
-	checkpoint, err := d.admin.Checkpoint(ctx)
+	ledger, err := d.admin.Ledger(ctx)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(key, []byte(checkpoint.Key+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(strings.Join(ledger.Keys, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
 	d.say("", "$ writ evidence verify use.evidence --key ledger.pub      (offline; the key came by another way)")
@@ -412,14 +408,19 @@ func (d *demo) broken(what, output string) error {
 func (d *demo) stay(ctx context.Context) error {
 	d.say("Try it by hand", "In another terminal:\n\n  export WRIT_ADDR=%s WRIT_TOKEN=$(cat %s)\n  alias writ=%s\n\n"+
 		"  writ status\n  writ identity ls\n  writ tail -f\n  writ run --as agent:claude-pay -- curl -s https://api.acme.test/v1/refunds/7\n\nCtrl-C ends the demo and removes what it wrote.",
-		d.state.Address, d.state.TokenFile, d.self)
+		d.state.Addr, d.state.TokenFile, d.self)
 	<-ctx.Done()
 	return nil
 }
 
+func readDemoToken(path string) (string, error) {
+	t, err := readToken(path)
+	return string(t), err
+}
+
 // awaitDevState waits until a development server has said where it listens.
-func awaitDevState(ctx context.Context, path string) (devState, error) {
-	var s devState
+func awaitDevState(ctx context.Context, path string) (devFile, error) {
+	var s devFile
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

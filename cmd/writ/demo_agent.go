@@ -15,14 +15,16 @@ import (
 	"writ.dev/writ"
 )
 
-// newDemoAgentCommand is the demo's agent: an ordinary HTTP program that knows
+// demoAgentCommand is the demo's agent: an ordinary HTTP program that knows
 // nothing of Writ and takes its proxy and certificates from the environment.
-func newDemoAgentCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "demo-agent ACT...", Hidden: true, Args: cobra.MinimumNArgs(1), SilenceErrors: true, SilenceUsage: true,
-		Short: "The scripted agent of writ demo", Example: "  writ demo-agent get https://api.acme.test/v1/refunds/7",
-		RunE: func(cmd *cobra.Command, args []string) error { return demoAgent(cmd.Context(), cmd.OutOrStdout(), args) },
-	}
+func (c *cli) demoAgentCommand() *cobra.Command {
+	cmd := c.command(spec{
+		use: "demo-agent ACT...", short: "The scripted agent of writ demo", noJSON: "it is an ordinary program",
+		example: "writ demo-agent get https://api.acme.test/v1/refunds/7", names: names{min: 1, max: 100},
+		run: func(ctx context.Context, args []string) error { return demoAgent(ctx, c.stdout, args) },
+	})
+	cmd.Hidden = true
+	return cmd
 }
 
 func demoAgent(ctx context.Context, out io.Writer, acts []string) error {

@@ -6,9 +6,9 @@ import (
 	"path/filepath"
 	"time"
 
+	_ "modernc.org/sqlite" // the driver that the server uses too
 	"writ.dev/writ"
 	"writ.dev/writ/internal/canon"
-	_ "modernc.org/sqlite" // the driver that the server uses too
 )
 
 // forgeGrant does what somebody with the database file can do: it writes a

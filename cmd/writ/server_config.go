@@ -30,7 +30,8 @@ type serverConfig struct {
 	Key   keyConfig    `yaml:"key"`
 	Log   logConfig    `yaml:"log"`
 
-	dev bool // set by --dev, never from a file
+	dev    bool   // set by --dev, never from a file
+	person string // the first person's name on an empty database
 }
 
 type listenConfig struct {

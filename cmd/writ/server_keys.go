@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"writ.dev/writ"
+	"writ.dev/writ/internal/keyring"
+	"writ.dev/writ/internal/localca"
+	"writ.dev/writ/vault"
+)
+
+// serverKeys are Writ's own keys: the provider that wraps all others, and what
+// the keyring holds. They leave here as signers and certificates only.
+type serverKeys struct {
+	provider vault.KeyProvider
+	ring     *keyring.Ring
+	root     *localca.Root
+	anchor   fileAnchor
+}
+
+// openKeys opens the key provider and the keyring, and makes both where the
+// data folder is new. A key that is missing beside data that exists is an
+// error: a new one would lose every secret.
+func openKeys(ctx context.Context, cfg *serverConfig) (*serverKeys, error) {
+	ringPath := filepath.Join(cfg.Data, "keyring")
+	_, err := os.Stat(ringPath)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	k := &serverKeys{}
+	if k.provider, err = openProvider(cfg, fresh); err != nil {
+		return nil, err
+	}
+	if fresh {
+		k.ring, err = keyring.Create(ctx, ringPath, k.provider)
+	} else {
+		k.ring, err = keyring.Open(ctx, ringPath, k.provider)
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.anchor = fileAnchor{folder: anchorFolder(cfg)}
+	k.root, err = openRoot(ctx, k.ring)
+	return k, err
+}
+
+func openProvider(cfg *serverConfig, fresh bool) (vault.KeyProvider, error) {
+	if cfg.Key.PassphraseFile == "" {
+		if fresh {
+			if err := vault.CreateKeyFile(cfg.Key.File); err != nil && writ.KindOf(err) != writ.KindConflict {
+				return nil, err
+			}
+		}
+		return vault.OpenKeyFile(cfg.Key.File)
+	}
+	passphrase, err := os.ReadFile(cfg.Key.PassphraseFile)
+	if err != nil {
+		return nil, writ.Invalid("key.passphrase_file", "the passphrase file "+cfg.Key.PassphraseFile+" cannot be read", "check the path and who may read it").WithCause(err)
+	}
+	defer clear(passphrase)
+	parameters, passphrase := filepath.Join(cfg.Data, "passphrase"), bytes.TrimRight(passphrase, "\r\n")
+	if fresh {
+		if err := vault.CreatePassphrase(parameters, passphrase); err != nil && writ.KindOf(err) != writ.KindConflict {
+			return nil, err
+		}
+	}
+	return vault.OpenPassphrase(parameters, passphrase)
+}
+
+// openRoot gives the interception root, made once and kept in the keyring as
+// its certificate and key in PEM.
+func openRoot(ctx context.Context, ring *keyring.Ring) (*localca.Root, error) {
+	stored, err := ring.GetOrCreate(ctx, "interception-root", func() ([]byte, error) {
+		root, err := localca.NewRoot(time.Now(), "Writ interception root")
+		if err != nil {
+			return nil, err
+		}
+		key, err := root.MarshalPKCS8()
+		if err != nil {
+			return nil, err
+		}
+		defer clear(key)
+		return append(root.PEM(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer clear(stored)
+	certificate, rest := pem.Decode(stored)
+	key, _ := pem.Decode(rest)
+	if certificate == nil || key == nil {
+		return nil, writ.Errorf(writ.KindInternal, "the interception root in the keyring is not one")
+	}
+	defer clear(key.Bytes)
+	return localca.OpenRoot(certificate.Bytes, key.Bytes)
+}
+
+// checkpointKey is an organization's signing key and verifier key, in the
+// encodings of signed notes.
+func (k *serverKeys) checkpointKey(org writ.ID) (signer, verifier string, err error) {
+	stored, err := k.ring.GetOrCreate(context.Background(), "checkpoint/"+string(org), func() ([]byte, error) {
+		signer, verifier, err := note.GenerateKey(rand.Reader, origin(org))
+		return []byte(signer + "\n" + verifier), err
+	})
+	if err != nil {
+		return "", "", err
+	}
+	s, v, ok := bytes.Cut(stored, []byte("\n"))
+	if !ok {
+		return "", "", writ.Errorf(writ.KindInternal, "the checkpoint key in the keyring is not one")
+	}
+	return string(s), string(v), nil
+}
+
+func (k *serverKeys) signer(org writ.ID) (note.Signer, error) {
+	s, _, err := k.checkpointKey(org)
+	if err != nil {
+		return nil, err
+	}
+	return note.NewSigner(s)
+}
+
+// verifierKeys are the keys that check the organization's checkpoints.
+func (k *serverKeys) verifierKeys(org writ.ID) []string {
+	_, v, err := k.checkpointKey(org)
+	if err != nil {
+		return nil
+	}
+	return []string{v}
+}
+
+// anchorFolder is where the newest checkpoints are kept: beside the key, so
+// that whoever restores or rewrites the data folder does not rewrite them too.
+func anchorFolder(cfg *serverConfig) string {
+	if cfg.Key.File != "" {
+		return cfg.Key.File + ".checkpoints"
+	}
+	return cfg.Key.PassphraseFile + ".checkpoints"
+}
+
+// fileAnchor keeps each organization's newest checkpoint in a file.
+type fileAnchor struct{ folder string }
+
+func (a fileAnchor) path(org writ.ID) string { return filepath.Join(a.folder, string(org)) }
+
+// Load gives the newest checkpoint, nil when there is none.
+func (a fileAnchor) Load(org writ.ID) ([]byte, error) {
+	b, err := os.ReadFile(a.path(org))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Save replaces the newest checkpoint: written beside it, synced, renamed, and
+// the folder synced, so that a crash leaves the old one or the new one.
+func (a fileAnchor) Save(org writ.ID, signed []byte) (err error) {
+	if err := os.MkdirAll(a.folder, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(a.folder, ".checkpoint-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(signed); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), a.path(org)); err != nil {
+		return err
+	}
+	folder, err := os.Open(a.folder)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
