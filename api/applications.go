@@ -27,7 +27,7 @@ func (s *Server) applicationRoutes() {
 		})
 
 	operate(s, operation{id: "get-application", method: "GET", path: "/v1/applications/{ref}", tag: tag, access: reader, summary: "Get an application"},
-		func(ctx context.Context, in *named) (*Out[client.Application], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Application], error) {
 			return show(ctx, s, in.Ref, (*names).application)
 		})
 
@@ -102,7 +102,7 @@ func (s *Server) addApplication(ctx context.Context, in *struct {
 }
 
 func (s *Server) editApplication(ctx context.Context, in *struct {
-	named
+	Named
 	Mutation
 	Body client.EditApplication
 }) (*Out[client.Change[client.Application]], error) {

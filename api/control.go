@@ -11,6 +11,7 @@ import (
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
 	"writ.dev/writ/client/run"
+	"writ.dev/writ/internal/proctree"
 	"writ.dev/writ/ledger"
 	"writ.dev/writ/signin"
 )
@@ -46,14 +47,14 @@ type children struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	streams map[writ.Ref]bool        // guarded by mu: sessions with a stream
-	waiting map[writ.Ref]*time.Timer // guarded by mu: sessions without one yet
-	closed  bool                     // guarded by mu
+	streams map[writ.Ref]*proctree.Process // guarded by mu: sessions with a stream, and who holds it; nil is unknown
+	waiting map[writ.Ref]*time.Timer       // guarded by mu: sessions without one yet
+	closed  bool                           // guarded by mu
 	running sync.WaitGroup
 }
 
 func newChildren() *children {
-	c := &children{streams: map[writ.Ref]bool{}, waiting: map[writ.Ref]*time.Timer{}}
+	c := &children{streams: map[writ.Ref]*proctree.Process{}, waiting: map[writ.Ref]*time.Timer{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -80,14 +81,14 @@ func (c *children) expect(ref writ.Ref, end func()) {
 func (c *children) open(ref writ.Ref) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.streams[ref] {
+	if _, taken := c.streams[ref]; c.closed || taken {
 		return false
 	}
 	if t := c.waiting[ref]; t != nil {
 		t.Stop()
 		delete(c.waiting, ref)
 	}
-	c.streams[ref] = true
+	c.streams[ref] = nil
 	c.running.Add(1)
 	return true
 }
@@ -99,11 +100,34 @@ func (c *children) done(ref writ.Ref) {
 	c.running.Done()
 }
 
+// heldBy notes which process holds the session's stream.
+func (c *children) heldBy(ref writ.Ref, p proctree.Process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, open := c.streams[ref]; open {
+		c.streams[ref] = &p
+	}
+}
+
+// runs lists the processes that hold streams: the roots of live runs.
+func (c *children) runs() []proctree.Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []proctree.Process
+	for _, p := range c.streams {
+		if p != nil {
+			all = append(all, *p)
+		}
+	}
+	return all
+}
+
 // attached reports whether the session has a stream, or is still waited for.
 func (c *children) attached(ref writ.Ref) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.streams[ref] || c.waiting[ref] != nil
+	_, streams := c.streams[ref]
+	return streams || c.waiting[ref] != nil
 }
 
 // Close ends every control stream and the session behind it, and waits for
@@ -150,6 +174,12 @@ func (s *Server) control(c *signin.Caller) *stream {
 		if a, ok := w.(*answer); ok {
 			a.hijacked.Store(true)
 			a.status = http.StatusSwitchingProtocols
+		}
+		if a := attempt(r); a.Client.Addr().Unmap().IsLoopback() {
+			// Asked of the kernel: the run's own word for its pid could name another's.
+			if p, err := proctree.Owner(a.Client, a.Server); err == nil {
+				s.children.heldBy(ref, p)
+			}
 		}
 		_ = conn.SetDeadline(time.Time{}) // the server's deadlines were for requests
 		if _, err := conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + run.ControlProtocol + "\r\n\r\n")); err != nil {

@@ -27,7 +27,7 @@ func (s *Server) credentialRoutes() {
 		})
 
 	operate(s, operation{id: "get-credential", method: "GET", path: "/v1/credentials/{ref}", tag: tag, access: reader, summary: "Get a credential, without its value"},
-		func(ctx context.Context, in *named) (*Out[client.Credential], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Credential], error) {
 			return show(ctx, s, in.Ref, (*names).credential)
 		})
 
@@ -137,7 +137,7 @@ func (s *Server) addCredential(ctx context.Context, in *struct {
 }
 
 func (s *Server) rotateCredential(ctx context.Context, in *struct {
-	named
+	Named
 	Creation
 	Body client.NewVersion
 }) (*Out[client.Change[client.Credential]], error) {
@@ -196,7 +196,7 @@ func (s *Server) rotateCredential(ctx context.Context, in *struct {
 }
 
 func (s *Server) editCredential(ctx context.Context, in *struct {
-	named
+	Named
 	Mutation
 	Body client.EditCredential
 }) (*Out[client.Change[client.Credential]], error) {

@@ -27,7 +27,7 @@ func (s *Server) grantRoutes() {
 		})
 
 	operate(s, operation{id: "get-grant", method: "GET", path: "/v1/grants/{ref}", tag: tag, access: reader, summary: "Get a grant"},
-		func(ctx context.Context, in *named) (*Out[client.Grant], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Grant], error) {
 			return show(ctx, s, in.Ref, (*names).grant)
 		})
 
@@ -147,7 +147,7 @@ func (s *Server) policyRoutes() {
 		})
 
 	operate(s, operation{id: "get-policy", method: "GET", path: "/v1/policies/{ref}", tag: tag, access: reader, summary: "Get a guardrail"},
-		func(ctx context.Context, in *named) (*Out[client.Policy], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Policy], error) {
 			return show(ctx, s, in.Ref, (*names).policy)
 		})
 
@@ -179,7 +179,7 @@ func checkPolicy(p *writ.Policy) error {
 }
 
 func (s *Server) editPolicy(ctx context.Context, in *struct {
-	named
+	Named
 	Mutation
 	Body client.EditPolicy
 }) (*Out[client.Change[client.Policy]], error) {

@@ -8,14 +8,14 @@ import (
 	"writ.dev/writ/store"
 )
 
-// named is the input of an operation on one thing.
-type named struct {
+// Named is the input of an operation on one thing.
+type Named struct {
 	Ref string `path:"ref" maxLength:"254" doc:"id, unique beginning of an id, or name"`
 }
 
 // act is the input of an act on one thing.
 type act struct {
-	named
+	Named
 	Mutation
 	Body client.Because
 }
@@ -34,7 +34,7 @@ func (s *Server) identityRoutes() {
 		})
 
 	operate(s, operation{id: "get-identity", method: "GET", path: "/v1/identities/{ref}", tag: tag, access: reader, summary: "Get an identity"},
-		func(ctx context.Context, in *named) (*Out[client.Identity], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Identity], error) {
 			return show(ctx, s, in.Ref, (*names).identity)
 		})
 
@@ -83,7 +83,7 @@ func (s *Server) addIdentity(ctx context.Context, in *struct {
 }
 
 func (s *Server) editIdentity(ctx context.Context, in *struct {
-	named
+	Named
 	Mutation
 	Body client.EditIdentity
 }) (*Out[client.Change[client.Identity]], error) {

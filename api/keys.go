@@ -25,7 +25,7 @@ func (s *Server) keyRoutes() {
 		})
 
 	operate(s, operation{id: "get-key", method: "GET", path: "/v1/keys/{ref}", tag: tag, access: reader, summary: "Get an API key, without its text"},
-		func(ctx context.Context, in *named) (*Out[client.Key], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Key], error) {
 			return show(ctx, s, in.Ref, (*names).key)
 		})
 
@@ -85,13 +85,13 @@ func (s *Server) orgRoutes() {
 		})
 
 	operate(s, operation{id: "get-org", method: "GET", path: "/v1/orgs/{ref}", tag: tag, access: reader, summary: "Get an organization"},
-		func(ctx context.Context, in *named) (*Out[client.Org], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Org], error) {
 			return show(ctx, s, in.Ref, (*names).organization)
 		})
 
 	operate(s, operation{id: "edit-org", method: "PATCH", path: "/v1/orgs/{ref}", tag: tag, access: admin, summary: "Change an organization's settings"},
 		func(ctx context.Context, in *struct {
-			named
+			Named
 			Mutation
 			Body client.EditOrg
 		}) (*Out[client.Change[client.Org]], error) {

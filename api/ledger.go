@@ -221,7 +221,7 @@ func (s *Server) export(ctx context.Context, in *struct {
 	}), nil
 }
 
-func (s *Server) evidence(ctx context.Context, in *named) (*stream, error) {
+func (s *Server) evidence(ctx context.Context, in *Named) (*stream, error) {
 	if s.Evidence == nil {
 		return nil, writ.Errorf(writ.KindNotFound, "this server makes no evidence bundles")
 	}

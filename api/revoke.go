@@ -16,27 +16,36 @@ func (s *Server) revokeRoutes() {
 	operate(s, operation{id: "resume", method: "POST", path: "/v1/resume", tag: tag, access: admin, summary: "Let what was stopped act again; no session or key from before comes back"}, s.resume)
 }
 
-// withdrawn answers for a withdrawal that is durable: it waits until what
+// withdrawn carries out an act that takes authority away, waits until what
 // rested on it is down, counts, and records what was cut.
-func (s *Server) withdrawn(ctx context.Context, r *client.Revocation, mark ledger.Mark) (*Out[client.Revocation], error) {
+func (s *Server) withdrawn(ctx context.Context, r *client.Revocation, do func() (ledger.Mark, error)) (*Out[client.Revocation], error) {
+	org := callerOf(ctx).Org
+	log, err := s.Store.Log(ctx, org)
+	if err != nil {
+		return nil, err
+	}
+	received, before := s.Clock(), log.Head().Size
+	r.Received = writ.At(received)
+	mark, err := do()
+	if err != nil {
+		return nil, err
+	}
 	// What was asked is done. A caller who leaves now changes nothing about what
 	// is still to be waited for and recorded.
 	ctx = context.WithoutCancel(ctx)
-	org := callerOf(ctx).Org
-	report := s.settle(ctx, org, mark)
 	r.Record = recorded(mark)
+	if mark.Seq < before {
+		// It was withdrawn before, and the mark is of then: nothing was changed.
+		r.Decided, r.Settled = s.now(), s.now()
+		return out(*r), nil
+	}
+	report := s.Flights.Settle(ctx, org, mark.Epoch)
 	r.Decided, r.Settled = writ.At(report.Decided), writ.At(report.Settled)
-	r.Micros = max(0, report.Settled.Sub(r.Received.Go()).Microseconds())
+	r.Micros = max(0, report.Settled.Sub(received).Microseconds())
 	r.Uses = client.Count{Found: report.Uses.Found, Down: report.Uses.Down}
 	r.Connections = client.Count{Found: report.Connections.Found, Down: report.Connections.Down}
 	r.Children = client.Count{Found: report.Children.Found, Down: report.Children.Down}
-	if mark.Epoch.N == 0 {
-		return out(*r), nil // it was withdrawn before: nothing was changed
-	}
-	log, err := s.Store.Log(ctx, org)
-	if err == nil {
-		err = s.countEnded(ctx, log, r, mark.Seq)
-	}
+	err = s.countEnded(ctx, log, r, mark.Seq)
 	if err == nil {
 		err = log.Cut(ctx, ledger.CutReport{
 			Change: mark.Seq, Targets: []writ.ID{r.Target.ID}, Event: r.Received, Received: r.Received, Decided: r.Decided, Ended: r.Settled,
@@ -116,7 +125,6 @@ func (s *Server) kill(ctx context.Context, in *struct {
 	Mutation
 	Body client.NewKill
 }) (*Out[client.Revocation], error) {
-	received := s.now()
 	n, err := s.aim(ctx, in.Body.Target)
 	if err != nil {
 		return nil, err
@@ -125,7 +133,7 @@ func (s *Server) kill(ctx context.Context, in *struct {
 	if err := mayKill(c.Role, c.Identity.ID, n); err != nil {
 		return nil, err
 	}
-	r := &client.Revocation{Target: target(n), Received: received}
+	r := &client.Revocation{Target: target(n)}
 	ref, why, by := writ.Ref{Org: c.Org, ID: idOf(n)}, in.Body.Reason, c.Actor()
 	var do func() (ledger.Mark, error)
 	switch n.(type) {
@@ -155,11 +163,7 @@ func (s *Server) kill(ctx context.Context, in *struct {
 		count(r, ref.ID)
 		return out(*r), writ.CheckText("reason", why)
 	}
-	mark, err := do()
-	if err != nil {
-		return nil, err
-	}
-	return s.withdrawn(ctx, r, mark)
+	return s.withdrawn(ctx, r, do)
 }
 
 // mayKill bounds what a member may stop among what concerns her: what runs for

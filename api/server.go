@@ -130,6 +130,9 @@ func New(c Config) *Server {
 		RejectUnknownQueryParameters: true,
 		Transformers:                 []huma.Transformer{reshape},
 	})
+	if c.Gate != nil && c.Gate.BelowRun == nil {
+		c.Gate.BelowRun = s.belowRun
+	}
 	s.routes()
 	// huma describes its own error model for every operation; none of them uses it.
 	for _, name := range []string{"ErrorModel", "ErrorDetail"} {

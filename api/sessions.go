@@ -34,7 +34,7 @@ func (s *Server) sessionRoutes() {
 		})
 
 	operate(s, operation{id: "get-session", method: "GET", path: "/v1/sessions/{ref}", tag: tag, access: reader, summary: "Get a session, without its token"},
-		func(ctx context.Context, in *named) (*Out[client.Session], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Session], error) {
 			return show(ctx, s, in.Ref, (*names).session)
 		})
 
@@ -48,7 +48,7 @@ func (s *Server) sessionRoutes() {
 
 	operate(s, operation{id: "control-session", method: "GET", path: "/v1/sessions/{ref}/control", tag: tag, access: holder, media: run.ControlProtocol,
 		summary: "Hold a session by a control stream: an upgrade to " + run.ControlProtocol},
-		func(ctx context.Context, in *named) (*stream, error) {
+		func(ctx context.Context, in *Named) (*stream, error) {
 			if err := ownSession(callerOf(ctx), in.Ref); err != nil {
 				return nil, err
 			}

@@ -13,7 +13,7 @@ func (s *Server) useRoutes() {
 	operate(s, operation{id: "list-uses", method: "GET", path: "/v1/uses", tag: tag, access: reader, summary: "Search uses and denials"}, s.searchUses)
 
 	operate(s, operation{id: "get-trace", method: "GET", path: "/v1/trace/{ref}", tag: tag, access: reader, summary: "One use or denial in eight sentences"},
-		func(ctx context.Context, in *named) (*Out[client.Trace], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Trace], error) {
 			t, err := s.trace(ctx, in.Ref)
 			if err != nil {
 				return nil, err
@@ -22,7 +22,7 @@ func (s *Server) useRoutes() {
 		})
 
 	operate(s, operation{id: "get-why", method: "GET", path: "/v1/why/{ref}", tag: tag, access: reader, summary: "A decision, decided once more from what the ledger holds"},
-		func(ctx context.Context, in *named) (*Out[client.Why], error) {
+		func(ctx context.Context, in *Named) (*Out[client.Why], error) {
 			w, err := s.why(ctx, in.Ref)
 			if err != nil {
 				return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"writ.dev/writ"
-	"writ.dev/writ/broker"
 	"writ.dev/writ/client"
 	"writ.dev/writ/ledger"
 )
@@ -65,23 +64,21 @@ func turn[T, V any](ctx context.Context, s *Server, in *act, do func(context.Con
 // withdraw carries out an act that takes something away, and answers once what
 // rested on it is down.
 func withdraw[T any](ctx context.Context, s *Server, in *act, verb string, do func(context.Context, writ.Actor, writ.Ref, string) (*T, ledger.Mark, error)) (*Out[client.Revocation], error) {
-	received := s.now()
 	c := callerOf(ctx)
 	n, err := visible[T](ctx, s, in.Ref)
 	if err != nil {
 		return nil, err
 	}
-	r := &client.Revocation{Target: target(n), Act: verb, Received: received}
+	r := &client.Revocation{Target: target(n), Act: verb}
 	if in.DryRun {
 		r.DryRun = true
 		count(r, idOf(n))
 		return out(*r), writ.CheckText("reason", in.Body.Reason)
 	}
-	_, mark, err := do(ctx, c.Actor(), writ.Ref{Org: c.Org, ID: idOf(n)}, in.Body.Reason)
-	if err != nil {
-		return nil, err
-	}
-	return s.withdrawn(ctx, r, mark)
+	return s.withdrawn(ctx, r, func() (ledger.Mark, error) {
+		_, mark, err := do(ctx, c.Actor(), writ.Ref{Org: c.Org, ID: idOf(n)}, in.Body.Reason)
+		return mark, err
+	})
 }
 
 func target(noun any) client.Target {
@@ -106,11 +103,7 @@ func count(r *client.Revocation, id writ.ID) {
 }
 
 // settle waits until what a change ended has come down.
-func (s *Server) settle(ctx context.Context, org writ.ID, mark ledger.Mark) broker.Report {
-	if mark.Epoch.N == 0 { // nothing was changed
-		now := s.Clock()
-		return broker.Report{Org: org, Decided: now, Settled: now}
-	}
-	// The change is made: whoever asked may leave, the counts are still recorded.
-	return s.Flights.Settle(context.WithoutCancel(ctx), org, mark.Epoch)
+func (s *Server) settle(ctx context.Context, org writ.ID, mark ledger.Mark) {
+	// The change is made: whoever asked may leave.
+	s.Flights.Settle(context.WithoutCancel(ctx), org, mark.Epoch)
 }

@@ -281,6 +281,13 @@ func (k *keptNote) Save(_ writ.ID, n []byte) error {
 	return k.err
 }
 
+// set replaces what is kept, and the error that both methods give.
+func (k *keptNote) set(n []byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.note, k.err = n, err
+}
+
 // bench is a log over a memory with everything a test needs around it.
 type bench struct {
 	tb       testing.TB

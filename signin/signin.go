@@ -3,7 +3,6 @@ package signin
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"net/netip"
 	"strings"
 	"time"
@@ -12,7 +11,8 @@ import (
 )
 
 // Directory finds tokens by their hashes in the live view of authority. What
-// it gives is proven (invariant 12) and shared: it is never changed.
+// it gives is proven (invariant 12) and shared: it is never changed. A hash that
+// it does not know, or does not vouch for, is writ.KindUnauthenticated.
 type Directory interface {
 	// Key gives the key and the identity that it is for.
 	Key(ctx context.Context, hash [32]byte) (*writ.Key, *writ.Identity, error)
@@ -21,9 +21,6 @@ type Directory interface {
 	// started it.
 	Session(ctx context.Context, hash [32]byte) (*writ.Session, *writ.Identity, error)
 }
-
-// ErrUnknown is a Directory's answer to a hash that it does not know.
-var ErrUnknown = errors.New("signin: unknown token")
 
 // Config is what a Gate is made of.
 type Config struct {
@@ -196,12 +193,14 @@ func (g *Gate) find(ctx context.Context, header string, now writ.Time) (*Caller,
 	return g.key(ctx, Hash(text), now)
 }
 
+func unknown(err error) bool { return err != nil && writ.KindOf(err) == writ.KindUnauthenticated }
+
 func (g *Gate) key(ctx context.Context, hash [32]byte, now writ.Time) (*Caller, error) {
 	const fix = "ask an admin for a new key: writ key add"
 	k, who, err := g.Directory.Key(ctx, hash)
 	switch {
-	case errors.Is(err, ErrUnknown):
-		return nil, unauthenticated("the key is not known", fix)
+	case unknown(err):
+		return nil, unauthenticated("the key is not known, or has ended", fix)
 	case err != nil:
 		return nil, err
 	case !k.Live(now, who.Cutoff):
@@ -227,8 +226,8 @@ func (g *Gate) session(ctx context.Context, hash [32]byte, now writ.Time) (*Call
 	const fix = "start a new one: writ run"
 	s, who, err := g.Directory.Session(ctx, hash)
 	switch {
-	case errors.Is(err, ErrUnknown):
-		return nil, unauthenticated("the session is not known", fix)
+	case unknown(err):
+		return nil, unauthenticated("the session is not known, or has ended", fix)
 	case err != nil:
 		return nil, err
 	case !s.Live(now) || s.Created < who.Cutoff:

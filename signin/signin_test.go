@@ -37,7 +37,7 @@ func (d *directory) Session(_ context.Context, h [32]byte) (*writ.Session, *writ
 
 func cmpErr(err error) error {
 	if err == nil {
-		return signin.ErrUnknown
+		return writ.Errorf(writ.KindUnauthenticated, "unknown")
 	}
 	return err
 }

@@ -43,7 +43,7 @@ func (s *Server) connect(ctx context.Context, c *wire.Conn, req *wire.Request, w
 		s.deny(ctx, c, req, who, s.ask(req, who, host), writ.NoGrant, "no application declares the host "+host)
 		return
 	}
-	if err := c.Respond(req).WriteHead(200, nil, 0); err != nil {
+	if err := c.Respond(req).Send(200, nil, nil); err != nil {
 		return
 	}
 	inner, err := c.Detach()

@@ -181,10 +181,18 @@ func startServer(ctx context.Context, cfg *serverConfig, log *slog.Logger) (s *s
 	}); err != nil {
 		return s, err
 	}
+	// The ports before the parts: what the server says of itself names them.
+	if s.apiAt, err = cfg.API.open("api"); err != nil {
+		return s, err
+	}
+	if s.proxyAt, err = cfg.Proxy.open("proxy"); err != nil {
+		return s, err
+	}
 	if err := s.wire(ctx); err != nil {
 		return s, err
 	}
-	return s, s.listen(running)
+	s.serve(running)
+	return s, nil
 }
 
 // openEngine opens the database and takes its lock.
@@ -238,14 +246,8 @@ func (s *server) own() []netip.AddrPort {
 	return all
 }
 
-// listen opens both ports and serves them.
-func (s *server) listen(ctx context.Context) (err error) {
-	if s.apiAt, err = s.cfg.API.open("api"); err != nil {
-		return err
-	}
-	if s.proxyAt, err = s.cfg.Proxy.open("proxy"); err != nil {
-		return err
-	}
+// serve answers on both ports.
+func (s *server) serve(ctx context.Context) {
 	s.http = &http.Server{
 		Handler: s.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // what a client broke is no news
@@ -260,7 +262,6 @@ func (s *server) listen(ctx context.Context) (err error) {
 			s.ended <- fmt.Errorf("proxy: %w", err)
 		}
 	})
-	return nil
 }
 
 // open listens, with TLS where certificates are named.

@@ -114,7 +114,7 @@ func (c *certifier) hosts(ctx context.Context, org writ.ID) ([]string, error) {
 // about is what the server says of itself.
 func (s *server) about() api.About {
 	a := api.About{
-		Version: version, Mode: "server", Database: s.cfg.Database, Proxy: s.cfg.Proxy.Listen,
+		Version: version, Mode: "server", Database: s.cfg.Database, Proxy: s.proxyAt.Addr().String(),
 		Rests: []string{
 			"That a program never holds a secret, and that no software approves, holds where the program cannot act as the operating-system user that runs this server or holds an approver's key.",
 			"The ledger is tamper-evident against outsiders; against the operator only once a witness outside the operator's reach cosigns its checkpoints, and none does.",

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"writ.dev/writ"
@@ -132,8 +133,8 @@ func (r *Ring) Get(name string) ([]byte, bool) {
 // GetOrCreate gives a copy of the named key, made by generate when there is
 // none. A new key is durable before anybody gets it.
 func (r *Ring) GetOrCreate(ctx context.Context, name string, generate func() ([]byte, error)) ([]byte, error) {
-	if err := writ.CheckName("name", name); err != nil {
-		return nil, err
+	if !isName(name) {
+		return nil, errors.New("keyring: a key's name has 1 to 100 of a-z, 0-9, '-', '_', '.' and '/'")
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,6 +157,10 @@ func (r *Ring) GetOrCreate(ctx context.Context, name string, generate func() ([]
 		return nil, err
 	}
 	return slices.Clone(k), nil
+}
+
+func isName(name string) bool {
+	return name != "" && len(name) <= 100 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_./") == ""
 }
 
 // Names lists the keys, sorted.

@@ -2,9 +2,12 @@
 
 package nodump
 
-import "runtime"
+import (
+	"errors"
+	"runtime"
+)
 
 // Protect cannot do anything here and says so.
-func Protect() State {
-	return State{Limitation: "on " + runtime.GOOS + " nothing keeps the server's memory out of core files or from debuggers of the same user"}
+func Protect() error {
+	return errors.New("nodump: on " + runtime.GOOS + " nothing keeps this process's memory out of core files or from debuggers of the same user")
 }

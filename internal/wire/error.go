@@ -46,8 +46,8 @@ var (
 	errTargetEscape = refuse(http.StatusBadRequest, "the request target's path has a '%' without two hexadecimal digits")
 	errUserinfo     = refuse(http.StatusBadRequest, "the request target has a user name or password")
 
-	errBareLF     = refuse(http.StatusBadRequest, "a line of the request's head does not end with CR LF")
-	errControl    = refuse(http.StatusBadRequest, "the request's head has a control character")
+	errBareLF     = refuse(http.StatusBadRequest, "a line of the head does not end with CR LF")
+	errControl    = refuse(http.StatusBadRequest, "the head has a control character")
 	errFold       = refuse(http.StatusBadRequest, "a header line begins with a space: folded lines have two readings")
 	errFieldName  = refuse(http.StatusBadRequest, "a header line does not begin with a name and a colon right after it")
 	errHeadLong   = refuse(http.StatusRequestHeaderFieldsTooLarge, "the request's head is larger than 64 KiB")

@@ -20,17 +20,22 @@ const (
 // Reader reads requests from a stream, one after the other. It is for one
 // goroutine, but a body may be read by another.
 type Reader struct {
+	lines
+	prev *Request
+}
+
+// lines reads a message's head, a request's or a response's, line by line.
+type lines struct {
 	br    *bufio.Reader
 	head  []byte // the head being read, lines without their CR LF
 	spans []span // where its fields are
-	prev  *Request
 }
 
 // span is where one field is in head.
 type span struct{ name, colon, value, end int32 }
 
 var readers = sync.Pool{New: func() any {
-	return &Reader{br: bufio.NewReaderSize(nil, 4<<10), head: make([]byte, 0, 2<<10), spans: make([]span, 0, 32)}
+	return &Reader{lines: lines{br: bufio.NewReaderSize(nil, 4<<10), head: make([]byte, 0, 2<<10), spans: make([]span, 0, 32)}}
 }}
 
 // NewReader reads requests from r.
@@ -43,13 +48,17 @@ func NewReader(r io.Reader) *Reader {
 // release gives the buffers back. Nothing may use r afterwards; bodies have
 // been ended before.
 func (r *Reader) release() {
+	r.lines.release()
+	r.prev = nil
+	readers.Put(r)
+}
+
+func (r *lines) release() {
 	r.br.Reset(nil)
 	clear(r.head[:cap(r.head)]) // it may hold a session's token
 	if cap(r.head) > 8<<10 {
 		r.head = make([]byte, 0, 2<<10)
 	}
-	r.prev = nil
-	readers.Put(r)
 }
 
 // Buffered is how many bytes were sent after the request and its body. After
@@ -140,7 +149,7 @@ func (r *Reader) readHead() (*Request, error) {
 
 // line appends the next line to the head, without its CR LF, and says where
 // it begins.
-func (r *Reader) line(limit int, tooLong *Error) (start int, err error) {
+func (r *lines) line(limit int, tooLong *Error) (start int, err error) {
 	start = len(r.head)
 	for {
 		piece, err := r.br.ReadSlice('\n')
@@ -198,7 +207,7 @@ func splitRequestLine(line []byte) (method, target, minor int, refusal *Error) {
 
 // field reads the line at start as name ":" OWS value OWS (RFC 9112, section
 // 5). A space before the colon makes the name no token (section 5.1).
-func (r *Reader) field(start int) *Error {
+func (r *lines) field(start int) *Error {
 	line := r.head[start:]
 	if line[0] == ' ' || line[0] == '\t' {
 		return errFold
