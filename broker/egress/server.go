@@ -289,14 +289,23 @@ func parseRuntime(encoded string) (writ.Runtime, error) {
 	if err != nil {
 		return r, err
 	}
-	d := json.NewDecoder(strings.NewReader(string(plain)))
-	if err := d.Decode(&r); err != nil {
+	var said struct {
+		PID       int    `json:"pid"`
+		Exe       string `json:"exe"`
+		SHA256    string `json:"exe_sha256"`
+		Cwd       string `json:"cwd"`
+		GitRemote string `json:"git_remote"`
+		GitCommit string `json:"git_commit"`
+		GitDirty  bool   `json:"git_dirty"`
+	}
+	if err := json.Unmarshal(plain, &said); err != nil {
 		return r, err
 	}
-	for _, text := range []*string{&r.Program, &r.Directory, &r.GitRemote, &r.GitCommit, &r.Isolation, &r.Executable} {
-		*text = writ.Printable(*text, 400)
-	}
-	return r, nil
+	show := func(text string) string { return writ.Printable(text, 400) }
+	return writ.Runtime{
+		PID: said.PID, Program: show(said.Exe), Executable: show(said.SHA256), Directory: show(said.Cwd),
+		GitRemote: show(said.GitRemote), GitCommit: show(said.GitCommit), GitDirty: said.GitDirty,
+	}, nil
 }
 
 // problem answers with the problem document of a denial.
