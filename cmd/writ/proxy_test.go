@@ -167,7 +167,7 @@ func (w *world) tunnel(host, sni string) (*tls.Conn, error) {
 
 func (w *world) tunnelAs(token, host, sni string) (*tls.Conn, error) {
 	w.t.Helper()
-	nc, err := net.Dial("tcp", w.server.proxyAt.Addr().String())
+	nc, err := net.Dial("tcp", w.proxyAddr())
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func (w *world) writ(args ...string) (out, talk string, code int) {
 	c := newCLI()
 	c.stdout, c.stderr = &stdout, &stderr
 	c.getenv = func(name string) string {
-		return map[string]string{"WRIT_ADDR": "http://" + w.server.apiAt.Addr().String(), "WRIT_TOKEN": w.token, "NO_COLOR": "1"}[name]
+		return map[string]string{"WRIT_ADDR": w.apiURL(), "WRIT_TOKEN": w.token, "NO_COLOR": "1"}[name]
 	}
 	code = c.main(args)
 	return stdout.String(), stderr.String(), code

@@ -35,6 +35,7 @@ type world struct {
 	dir    string
 	log    *safeBuffer
 	server *server
+	remote *devFile // of a server in a process of its own, instead of server
 	admin  *client.Client
 	token  string // the admin's
 	up     *upstream
@@ -186,10 +187,24 @@ func (w *world) stop() {
 	w.server = nil
 }
 
+func (w *world) apiURL() string {
+	if w.remote != nil {
+		return w.remote.Addr
+	}
+	return "http://" + w.server.apiAt.Addr().String()
+}
+
+func (w *world) proxyAddr() string {
+	if w.remote != nil {
+		return w.remote.Proxy
+	}
+	return w.server.proxyAt.Addr().String()
+}
+
 // as is a client of the API with a token.
 func (w *world) as(token string) *client.Client {
 	w.t.Helper()
-	c, err := client.New(client.Config{Address: "http://" + w.server.apiAt.Addr().String(), Token: token})
+	c, err := client.New(client.Config{Address: w.apiURL(), Token: token})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -240,14 +255,18 @@ func (w *world) open(identity string) *client.SessionOnce {
 // ca is a pool with the interception root.
 func (w *world) ca() *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(w.server.keys.root.PEM())
+	root, err := w.admin.CA(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	pool.AppendCertsFromPEM(root)
 	return pool
 }
 
 // browser is an ordinary HTTP client that goes through the proxy with a
 // session's token.
 func (w *world) browser(token string) *http.Client {
-	proxy := &url.URL{Scheme: "http", Host: w.server.proxyAt.Addr().String(), User: url.UserPassword("writ", token)}
+	proxy := &url.URL{Scheme: "http", Host: w.proxyAddr(), User: url.UserPassword("writ", token)}
 	tr := &http.Transport{
 		Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: w.ca()}, DisableCompression: true,
 		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, r *http.Response) error {
@@ -300,7 +319,7 @@ func (w *world) do(c *http.Client, method, target string, body io.Reader) (*http
 // or a second passes without anything.
 func (w *world) raw(request string) string {
 	w.t.Helper()
-	nc, err := net.Dial("tcp", w.server.proxyAt.Addr().String())
+	nc, err := net.Dial("tcp", w.proxyAddr())
 	if err != nil {
 		w.t.Fatal(err)
 	}
