@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync/atomic"
 
@@ -208,8 +209,12 @@ func (x *exchange) body() (io.ReadCloser, int64) {
 	switch {
 	case x.spooled != nil:
 		return &countedBody{Reader: bytes.NewReader(x.spooled), n: &x.sent}, int64(len(x.spooled))
-	case x.req.Length == 0:
+	case x.req.Length == 0 && x.req.Method != http.MethodGet && x.req.Method != http.MethodHead && x.req.Method != http.MethodOptions:
 		return nil, 0
+	case x.req.Length == 0:
+		// A body, though an empty one: without, net/http would send these methods
+		// a second time when a pooled connection breaks, and one allow is one request.
+		return &countedBody{Reader: strings.NewReader(""), n: &x.sent}, 0
 	}
 	var r io.Reader = x.req.Body
 	if x.prefix != nil {
