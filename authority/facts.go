@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"slices"
 
 	"writ.dev/writ"
 	"writ.dev/writ/decide"
@@ -25,7 +26,7 @@ func (x *Index) Facts(ctx context.Context, ask *writ.Ask) (*decide.Facts, error)
 		}
 	}
 	defer s.mu.RUnlock()
-	g := gathering{v: s.view, f: &decide.Facts{Epoch: s.view.epoch, Guardrails: s.view.guardrails}}
+	g := gathering{v: s.view, now: ask.Time, f: &decide.Facts{Epoch: s.view.epoch, Guardrails: s.view.guardrails}}
 	g.f.Records = make([]decide.Record, 0, 16)
 	g.who(ask.Session)
 	g.what(ask, x.cfg.Clock())
@@ -34,8 +35,9 @@ func (x *Index) Facts(ctx context.Context, ask *writ.Ask) (*decide.Facts, error)
 
 // gathering collects facts and names each by its record.
 type gathering struct {
-	v *view
-	f *decide.Facts
+	v   *view
+	f   *decide.Facts
+	now writ.Time // of the Ask
 	// seen are the ids in Records, kept once there are too many to look through.
 	seen map[writ.ID]bool
 }
@@ -78,10 +80,10 @@ func take[T any](g *gathering, id writ.ID) (T, bool) {
 	if !ok {
 		return zero, false
 	}
-	if g.note(id, n.Seq) && !n.Proven {
+	if g.note(id, n.seq) && !n.proven {
 		g.f.Unproven = append(g.f.Unproven, id)
 	}
-	t, ok := n.Value.(T)
+	t, ok := n.value.(T)
 	return t, ok
 }
 
@@ -154,7 +156,7 @@ func (g *gathering) path() {
 // owner is the living one of an owner and her backup.
 func (g *gathering) owner(owner, backup writ.ID) *writ.Identity {
 	for _, id := range [2]writ.ID{owner, backup} {
-		if i, ok := take[*writ.Identity](g, id); ok && i.Kind == writ.Person && i.State == writ.Active {
+		if i, ok := take[*writ.Identity](g, id); ok && i.Kind == writ.Person && i.Live(g.now) {
 			return i
 		}
 	}
@@ -168,14 +170,31 @@ func (g *gathering) what(ask *writ.Ask, now clockTime) {
 	if f.Identity == nil {
 		return
 	}
-	list := g.v.grants[place{f.Identity.ID, ask.Host}]
+	if f.Application == nil {
+		return
+	}
+	list := g.v.grants[place{f.Identity.ID, f.Application.ID}]
 	if len(list) == 0 {
 		return
 	}
 	f.Candidates = make([]decide.Candidate, 0, len(list))
 	for _, grant := range list {
-		f.Candidates = append(f.Candidates, g.candidate(grant, now))
+		if g.v.opens(grant, ask.Host) {
+			f.Candidates = append(f.Candidates, g.candidate(grant, now))
+		}
 	}
+}
+
+// opens reports whether the grant's credential is sealed for the host. Where it
+// has no current version that anybody could tell by, the grant stays among the
+// candidates, so that the denial says what is wrong with it.
+func (v *view) opens(g *writ.Grant, host string) bool {
+	c, ok := value[*writ.Credential](v, g.Credential)
+	if !ok {
+		return false
+	}
+	version, ok := value[*writ.Version](v, c.Current)
+	return !ok || slices.Contains(version.Hosts, host)
 }
 
 func (g *gathering) candidate(grant *writ.Grant, now clockTime) decide.Candidate {

@@ -33,7 +33,8 @@ type Config struct {
 
 // Index is the live index of all organizations. It is safe for concurrent use.
 type Index struct {
-	cfg Config
+	cfg    Config
+	tokens tokens
 
 	mu   sync.RWMutex
 	orgs map[writ.ID]*slot // guarded by mu
@@ -148,8 +149,20 @@ func (x *Index) Ready(ctx context.Context, org writ.ID) error {
 // load reads the organization and brings it up to the changes that were
 // committed meanwhile.
 func (x *Index) load(ctx context.Context, org writ.ID, s *slot, done chan struct{}) {
-	v := newView(org)
+	v := newView(org, &x.tokens)
+	now := writ.At(x.cfg.Clock())
+	var texts interned
 	epoch, err := x.cfg.Load(ctx, org, func(n ledger.Noun) error {
+		if useless(n) {
+			return nil
+		}
+		if s, ok := n.Value.(*writ.Session); ok && n.Proven && s.State.Final() {
+			if s.Expires.Add(overFor).Passed(now) {
+				return nil
+			}
+			v.over = append(v.over, ended{s.ID, now.Add(overFor)})
+		}
+		texts.noun(&n)
 		v.put(n)
 		return nil
 	})
@@ -177,7 +190,7 @@ func (x *Index) load(ctx context.Context, org writ.ID, s *slot, done chan struct
 }
 
 // Believed gives a noun as it was last proven. It does no I/O: what is not
-// loaded is not believed.
+// loaded is not believed. The noun has its entry's seq and no digest.
 func (x *Index) Believed(org, id writ.ID) (ledger.Noun, bool) {
 	s := x.slot(org)
 	s.mu.RLock()
@@ -186,10 +199,10 @@ func (x *Index) Believed(org, id writ.ID) (ledger.Noun, bool) {
 		return ledger.Noun{}, false
 	}
 	n, ok := s.view.nouns[id]
-	if !ok || !n.Proven || n.Value == nil {
+	if !ok || !n.proven || n.value == nil {
 		return ledger.Noun{}, false
 	}
-	return n, true
+	return ledger.Noun{ID: id, Value: n.value, Seq: n.seq, Proven: true}, true
 }
 
 // Epoch is the epoch of the organization's view; ok is false when none is loaded.

@@ -2,51 +2,105 @@ package authority
 
 import (
 	"context"
+	"encoding/hex"
+	"sync"
 
 	"writ.dev/writ"
 )
 
 var errUnknown = writ.Errorf(writ.KindUnauthenticated, "the token is not known")
 
-// lookup finds what a token's hash stands for. A hash map keyed by SHA-256 of
-// 256 random bits needs no constant-time comparison: how long a look-up takes
-// tells about the hash of a guess, and nobody can choose guesses by their hash.
-func lookup[T any](ctx context.Context, x *Index, kind writ.Kind, h [32]byte, find func(*view) (T, bool)) (T, error) {
+// tokens finds what a token's hash stands for, in any organization that is
+// loaded. A hash map keyed by SHA-256 of 256 random bits needs no constant-time
+// comparison: how long a look-up takes tells about the hash of a guess, and
+// nobody can choose guesses by their hash.
+//
+// What it gives is a hint: whoever uses it reads the noun from its
+// organization's view and compares the hash, so an entry that outlived its noun
+// leads nowhere.
+type tokens struct {
+	mu   sync.RWMutex
+	refs map[[32]byte]writ.Ref // guarded by mu
+}
+
+// put enters a noun by its hash. One that is not proven takes nobody's place.
+func (t *tokens) put(text string, ref writ.Ref, proven bool) {
+	h, ok := hash(text)
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refs == nil {
+		t.refs = map[[32]byte]writ.Ref{}
+	}
+	if _, has := t.refs[h]; !has || proven {
+		t.refs[h] = ref
+	}
+}
+
+// drop takes a noun out again.
+func (t *tokens) drop(text string, ref writ.Ref) {
+	h, ok := hash(text)
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refs[h] == ref {
+		delete(t.refs, h)
+	}
+}
+
+func (t *tokens) find(h [32]byte) (writ.Ref, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	ref, ok := t.refs[h]
+	return ref, ok
+}
+
+func hash(text string) (h [32]byte, ok bool) {
+	if len(text) != 2*len(h) {
+		return h, false
+	}
+	_, err := hex.Decode(h[:], []byte(text))
+	return h, err == nil
+}
+
+func is(text string, h [32]byte) bool {
+	got, ok := hash(text)
+	return ok && got == h
+}
+
+// lookup finds what a token's hash stands for. judge reads it from its view,
+// and says no to what may not act.
+func lookup[T any](ctx context.Context, x *Index, kind writ.Kind, h [32]byte, judge func(*view, writ.ID) (T, bool)) (T, error) {
 	var zero T
-	// The organizations that are loaded first: there are few, and it is memory.
-	x.mu.RLock()
-	slots := make([]*slot, 0, len(x.orgs))
-	for _, s := range x.orgs {
-		slots = append(slots, s)
-	}
-	x.mu.RUnlock()
-	for _, s := range slots {
-		s.mu.RLock()
-		if s.view != nil {
-			if t, ok := find(s.view); ok {
-				s.mu.RUnlock()
-				return t, nil
+	ref, known := x.tokens.find(h)
+	if !known {
+		org, err := x.cfg.Locate(ctx, kind, h)
+		if err != nil {
+			if writ.KindOf(err) == writ.KindNotFound {
+				return zero, errUnknown
 			}
+			return zero, err
 		}
-		s.mu.RUnlock()
+		ref.Org = org
 	}
-	org, err := x.cfg.Locate(ctx, kind, h)
-	if writ.KindOf(err) == writ.KindNotFound && err != nil {
+	if err := x.Ready(ctx, ref.Org); err != nil {
+		return zero, err
+	}
+	if ref, known = x.tokens.find(h); !known || !ref.ID.Is(kind) {
 		return zero, errUnknown
 	}
-	if err != nil {
-		return zero, err
-	}
-	if err := x.Ready(ctx, org); err != nil {
-		return zero, err
-	}
-	s := x.slot(org)
+	s := x.slot(ref.Org)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.view != nil {
-		if t, ok := find(s.view); ok {
-			return t, nil
-		}
+	if s.view == nil { // it went stale again
+		return zero, errStale
+	}
+	if t, ok := judge(s.view, ref.ID); ok {
+		return t, nil
 	}
 	return zero, errUnknown
 }
@@ -60,9 +114,9 @@ type keyed struct {
 // and live; anything else is writ.KindUnauthenticated.
 func (x *Index) Key(ctx context.Context, h [32]byte) (*writ.Key, *writ.Identity, error) {
 	now := writ.At(x.cfg.Clock())
-	k, err := lookup(ctx, x, writ.KindKey, h, func(v *view) (keyed, bool) {
-		key, ok := value[*writ.Key](v, v.keys[h])
-		if !ok || v.unproven[key.ID] {
+	k, err := lookup(ctx, x, writ.KindKey, h, func(v *view, id writ.ID) (keyed, bool) {
+		key, ok := value[*writ.Key](v, id)
+		if !ok || !is(key.Hash, h) || v.unproven[key.ID] {
 			return keyed{}, false
 		}
 		who, ok := value[*writ.Identity](v, key.Identity)
@@ -84,9 +138,9 @@ type started struct {
 // started any of them are proven, live, and were not cut off since.
 func (x *Index) Session(ctx context.Context, h [32]byte) (*writ.Session, *writ.Identity, error) {
 	now := writ.At(x.cfg.Clock())
-	s, err := lookup(ctx, x, writ.KindSession, h, func(v *view) (started, bool) {
-		session, ok := value[*writ.Session](v, v.sessions[h])
-		if !ok {
+	s, err := lookup(ctx, x, writ.KindSession, h, func(v *view, id writ.ID) (started, bool) {
+		session, ok := value[*writ.Session](v, id)
+		if !ok || !is(session.Hash, h) {
 			return started{}, false
 		}
 		at := session

@@ -15,16 +15,19 @@ import (
 // ledger has verified them. Rates are taken to allow the use, since they are
 // no part of the record.
 func Rebuild(_ context.Context, ask *writ.Ask, epoch writ.Epoch, nouns []any) (*decide.Facts, error) {
-	v := newView(ask.Org)
+	v := newView(ask.Org, &tokens{})
 	for _, n := range nouns {
 		id, ok := idOf(n)
 		if !ok {
 			return nil, writ.Errorf(writ.KindInternal, "a recorded fact is of a kind that decisions do not read")
 		}
+		if grant, ok := n.(*writ.Grant); ok {
+			grant.Compile()
+		}
 		v.put(ledger.Noun{ID: id, Value: n, Proven: true})
 	}
 	v.settle(epoch)
-	g := gathering{v: v, f: &decide.Facts{Epoch: epoch, Guardrails: v.guardrails}}
+	g := gathering{v: v, now: ask.Time, f: &decide.Facts{Epoch: epoch, Guardrails: v.guardrails}}
 	g.who(ask.Session)
 	g.what(ask, time.Time{})
 	for i := range g.f.Candidates {

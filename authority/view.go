@@ -1,8 +1,8 @@
 package authority
 
 import (
-	"encoding/hex"
 	"slices"
+	"time"
 
 	"writ.dev/writ"
 	"writ.dev/writ/decide"
@@ -15,17 +15,18 @@ import (
 type view struct {
 	org   writ.ID
 	epoch writ.Epoch
-	nouns map[writ.ID]ledger.Noun
+	nouns map[writ.ID]noun
 
-	sessions map[[32]byte]writ.ID    // by the hash of their token
-	keys     map[[32]byte]writ.ID    // by the hash of their text
-	apps     map[string]writ.ID      // by canonical host
-	grants   map[place][]*writ.Grant // oldest first
-	// byCredential are the grants for a credential, whose places move when the
-	// credential's version does.
-	byCredential map[writ.ID]map[writ.ID]*writ.Grant
-	policies     map[writ.ID]*writ.Policy
-	unproven     map[writ.ID]bool
+	tokens *tokens            // where sessions and keys are found by hash
+	apps   map[string]writ.ID // by canonical host
+	// grants are in the order of their creation. What a grant's credential opens
+	// may change with every version; its application never does, so that no
+	// change moves a grant from one place to another.
+	grants   map[place][]*writ.Grant
+	policies map[writ.ID]*writ.Policy
+	unproven map[writ.ID]bool
+	over     []ended // sessions that ended, the first to be forgotten first
+	settled  bool    // loaded: from here on slices are shared with readers
 
 	guardrails *decide.Guardrails
 	// guarding are the records of the guardrails, doubtful the guardrails that
@@ -35,34 +36,66 @@ type view struct {
 	rates    rates
 }
 
-// place is where a decision looks for grants.
-type place struct {
-	identity writ.ID
-	host     string
+// noun is one row as the view holds it. Its digest is left out: a million rows
+// would hold the same few, and the entry's seq names it as well.
+type noun struct {
+	value  any // nil where the row is gone
+	seq    int64
+	proven bool
 }
 
-func newView(org writ.ID) *view {
+// place is where a decision looks for grants.
+type place struct{ identity, app writ.ID }
+
+// ended is a session that is over, and when it may be forgotten.
+type ended struct {
+	id     writ.ID
+	forget writ.Time
+}
+
+// overFor is how long a session that ended is remembered, so that what still
+// runs in it is told that it ended, not that nobody knows it.
+const overFor = time.Hour
+
+func newView(org writ.ID, t *tokens) *view {
 	return &view{
-		org: org, nouns: map[writ.ID]ledger.Noun{}, sessions: map[[32]byte]writ.ID{}, keys: map[[32]byte]writ.ID{}, apps: map[string]writ.ID{},
-		grants: map[place][]*writ.Grant{}, byCredential: map[writ.ID]map[writ.ID]*writ.Grant{}, policies: map[writ.ID]*writ.Policy{}, unproven: map[writ.ID]bool{},
+		org: org, tokens: t, nouns: map[writ.ID]noun{}, apps: map[string]writ.ID{},
+		grants: map[place][]*writ.Grant{}, policies: map[writ.ID]*writ.Policy{}, unproven: map[writ.ID]bool{},
 	}
 }
 
 // settle links what was put in any order while loading.
 func (v *view) settle(epoch writ.Epoch) {
-	for _, n := range v.nouns {
-		v.link(n)
+	for id, n := range v.nouns {
+		v.link(id, n)
 	}
-	v.epoch = epoch
+	for _, list := range v.grants {
+		slices.SortFunc(list, byAge)
+	}
+	v.settled, v.epoch = true, epoch
 	v.compile()
 }
 
 // put stores a noun without linking it; only loading may.
 func (v *view) put(n ledger.Noun) {
-	if g, ok := n.Value.(*writ.Grant); ok {
-		g.Compile()
+	v.nouns[n.ID] = noun{n.Value, n.Seq, n.Proven}
+}
+
+// useless reports whether a noun is over and nothing ever asks for it. One that
+// is not proven stays: its row may say "revoked" because somebody wrote that.
+func useless(n ledger.Noun) bool {
+	if !n.Proven {
+		return false
 	}
-	v.nouns[n.ID] = n
+	switch t := n.Value.(type) {
+	case *writ.Version:
+		return t.State.Final()
+	case *writ.Key:
+		return t.State.Final()
+	case *writ.Policy:
+		return t.State.Final()
+	}
+	return false
 }
 
 // apply puts a committed change in place and publishes its epoch.
@@ -71,169 +104,132 @@ func (v *view) apply(change ledger.Committed) {
 	for _, n := range change.Nouns {
 		// What was just committed is what its entry says.
 		n.Proven = true
-		old, had := v.nouns[n.ID]
-		var moved []*writ.Grant
-		if c, ok := n.Value.(*writ.Credential); ok {
-			moved = v.unplace(c.ID)
+		v.unlink(n.ID)
+		if useless(n) {
+			delete(v.nouns, n.ID)
+		} else {
+			v.put(n)
+			v.link(n.ID, v.nouns[n.ID])
 		}
-		if had {
-			v.unlink(old)
-		}
-		v.put(n)
-		v.link(n)
-		for _, g := range moved {
-			v.placeGrant(g)
+		if s, ok := n.Value.(*writ.Session); ok && s.State.Final() {
+			v.over = append(v.over, ended{s.ID, change.Time.Add(overFor)})
 		}
 		guarded = guarded || n.ID.Is(writ.KindPolicy)
-	}
-	// Versions arrive in the same change as the credential that points at them,
-	// in either order: place its grants by what both say in the end.
-	for _, n := range change.Nouns {
-		if c, ok := n.Value.(*writ.Credential); ok {
-			for _, g := range v.unplace(c.ID) {
-				v.placeGrant(g)
-			}
-		}
 	}
 	if guarded {
 		v.compile()
 	}
+	v.forget(change.Time)
 	v.epoch = change.Epoch
 }
 
-// link enters a noun where it is looked for.
-func (v *view) link(n ledger.Noun) {
-	if !n.Proven {
-		v.unproven[n.ID] = true
+// forget drops sessions that ended long enough ago.
+func (v *view) forget(now writ.Time) {
+	n := 0
+	for n < len(v.over) && v.over[n].forget <= now {
+		v.unlink(v.over[n].id)
+		delete(v.nouns, v.over[n].id)
+		n++
 	}
-	switch t := n.Value.(type) {
+	v.over = v.over[n:]
+}
+
+// link enters a noun where it is looked for.
+func (v *view) link(id writ.ID, n noun) {
+	if !n.proven {
+		v.unproven[id] = true
+	}
+	switch t := n.value.(type) {
 	case *writ.Session:
-		if h, ok := hash(t.Hash); ok {
-			v.sessions[h] = t.ID
-		}
+		v.tokens.put(t.Hash, writ.Ref{Org: v.org, ID: id}, n.proven)
 	case *writ.Key:
-		if h, ok := hash(t.Hash); ok {
-			v.keys[h] = t.ID
-		}
+		v.tokens.put(t.Hash, writ.Ref{Org: v.org, ID: id}, n.proven)
 	case *writ.Application:
-		if t.State.Final() {
+		if t.State.Final() && n.proven {
 			return
 		}
 		for _, h := range t.Hosts {
-			// A host that two claim is the older one's; a newer, unproven claim on it
-			// must not take it over.
-			if have, ok := v.app(v.apps[h]); !ok || older(t.Created, t.ID, have.Created, have.ID) {
-				v.apps[h] = t.ID
+			if v.claims(v.apps[h], n) {
+				v.apps[h] = id
 			}
 		}
 	case *writ.Grant:
-		set := v.byCredential[t.Credential]
-		if set == nil {
-			set = map[writ.ID]*writ.Grant{}
-			v.byCredential[t.Credential] = set
+		p, ok := v.place(t)
+		if !ok {
+			return
 		}
-		set[t.ID] = t
-		v.placeGrant(t)
+		list := v.grants[p]
+		if !v.settled {
+			v.grants[p] = append(list, t) // settle sorts them
+			return
+		}
+		// Insert into a copy: readers may hold the old slice.
+		i, _ := slices.BinarySearchFunc(list, t, byAge)
+		v.grants[p] = slices.Insert(slices.Clone(list), i, t)
 	case *writ.Policy:
 		if t.State == writ.Active {
-			v.policies[t.ID] = t
+			v.policies[id] = t
 		}
 	}
 }
 
-// unlink takes a noun out of where it is looked for.
-func (v *view) unlink(n ledger.Noun) {
-	delete(v.unproven, n.ID)
-	switch t := n.Value.(type) {
+// claims reports whether a noun may take over what another has: a proven one
+// takes it from one that is not, and the store keeps two proven ones from
+// claiming the same.
+func (v *view) claims(holder writ.ID, n noun) bool {
+	have, ok := v.nouns[holder]
+	return holder == "" || !ok || n.proven || !have.proven
+}
+
+// unlink takes the noun with this id out of where it is looked for.
+func (v *view) unlink(id writ.ID) {
+	delete(v.unproven, id)
+	switch t := v.nouns[id].value.(type) {
 	case *writ.Session:
-		if h, ok := hash(t.Hash); ok && v.sessions[h] == t.ID {
-			delete(v.sessions, h)
-		}
+		v.tokens.drop(t.Hash, writ.Ref{Org: v.org, ID: id})
 	case *writ.Key:
-		if h, ok := hash(t.Hash); ok && v.keys[h] == t.ID {
-			delete(v.keys, h)
-		}
+		v.tokens.drop(t.Hash, writ.Ref{Org: v.org, ID: id})
 	case *writ.Application:
 		for _, h := range t.Hosts {
-			if v.apps[h] == t.ID {
+			if v.apps[h] == id {
 				delete(v.apps, h)
 			}
 		}
 	case *writ.Grant:
-		v.displaceGrant(t)
-		if set := v.byCredential[t.Credential]; set != nil {
-			delete(set, t.ID)
-			if len(set) == 0 {
-				delete(v.byCredential, t.Credential)
-			}
+		p, ok := v.place(t)
+		if !ok {
+			return
 		}
-	case *writ.Policy:
-		delete(v.policies, t.ID)
-	}
-}
-
-// hosts are where the credential of a grant may be sent: its current version's
-// hosts, or its application's while there is none, so that a denial can say so.
-func (v *view) hosts(credential writ.ID) []string {
-	c, ok := value[*writ.Credential](v, credential)
-	if !ok {
-		return nil
-	}
-	if version, ok := value[*writ.Version](v, c.Current); ok {
-		return version.Hosts
-	}
-	if a, ok := v.app(c.App); ok {
-		return a.Hosts
-	}
-	return nil
-}
-
-// placeGrant enters a grant at the hosts its credential opens. Revoked grants
-// stay, so that a denial can say "over" rather than "never was".
-func (v *view) placeGrant(g *writ.Grant) {
-	for _, h := range v.hosts(g.Credential) {
-		p := place{g.Identity, h}
-		list := v.grants[p]
-		i, found := slices.BinarySearchFunc(list, g, func(a, b *writ.Grant) int {
-			switch {
-			case a.ID == b.ID:
-				return 0
-			case older(a.Created, a.ID, b.Created, b.ID):
-				return -1
-			}
-			return 1
-		})
-		if found {
-			list = slices.Clone(list)
-			list[i] = g
-		} else {
-			// Insert into a copy: readers may hold the old slice.
-			list = slices.Insert(slices.Clone(list), i, g)
-		}
-		v.grants[p] = list
-	}
-}
-
-func (v *view) displaceGrant(g *writ.Grant) {
-	for _, h := range v.hosts(g.Credential) {
-		p := place{g.Identity, h}
-		if i := slices.IndexFunc(v.grants[p], func(o *writ.Grant) bool { return o.ID == g.ID }); i >= 0 {
+		if i := slices.IndexFunc(v.grants[p], func(o *writ.Grant) bool { return o.ID == id }); i >= 0 {
 			v.grants[p] = slices.Delete(slices.Clone(v.grants[p]), i, i+1)
 			if len(v.grants[p]) == 0 {
 				delete(v.grants, p)
 			}
 		}
+	case *writ.Policy:
+		delete(v.policies, id)
 	}
 }
 
-// unplace takes all grants for a credential out of their places and gives them.
-func (v *view) unplace(credential writ.ID) []*writ.Grant {
-	var all []*writ.Grant
-	for _, g := range v.byCredential[credential] {
-		v.displaceGrant(g)
-		all = append(all, g)
+// place is where a grant is looked for. One whose credential is gone has none:
+// nobody can tell what it opens, and it opens nothing. Revoked grants have
+// theirs, so that a denial can say "over" rather than "never was".
+func (v *view) place(g *writ.Grant) (place, bool) {
+	c, ok := value[*writ.Credential](v, g.Credential)
+	if !ok {
+		return place{}, false
 	}
-	return all
+	return place{g.Identity, c.App}, true
+}
+
+func byAge(a, b *writ.Grant) int {
+	switch {
+	case a.ID == b.ID:
+		return 0
+	case older(a.Created, a.ID, b.Created, b.ID):
+		return -1
+	}
+	return 1
 }
 
 // compile makes the guardrails anew. What does not compile leaves none, and
@@ -257,7 +253,7 @@ func (v *view) compile() {
 	v.guarding, v.doubtful = nil, nil
 	if len(active) <= maxGuarding {
 		for _, p := range active {
-			v.guarding = append(v.guarding, decide.Record{ID: p.ID, Seq: v.nouns[p.ID].Seq})
+			v.guarding = append(v.guarding, decide.Record{ID: p.ID, Seq: v.nouns[p.ID].seq})
 		}
 	}
 	for id := range v.unproven {
@@ -284,16 +280,8 @@ func value[T any](v *view, id writ.ID) (T, bool) {
 		var zero T
 		return zero, false
 	}
-	t, ok := n.Value.(T)
+	t, ok := n.value.(T)
 	return t, ok
 }
 
 func (v *view) app(id writ.ID) (*writ.Application, bool) { return value[*writ.Application](v, id) }
-
-func hash(text string) (h [32]byte, ok bool) {
-	if len(text) != 64 {
-		return h, false
-	}
-	_, err := hex.Decode(h[:], []byte(text))
-	return h, err == nil
-}

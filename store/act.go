@@ -140,7 +140,17 @@ func (s *Store) attempt(ctx context.Context, log *ledger.Log, org writ.ID, a *ac
 	if r != nil && r.cause != nil {
 		cause = r.cause
 	}
-	return nil, mark, s.engine.Class(cause), s.explain(err)
+	return nil, mark, s.engine.Class(cause), s.explain(specific(err))
+}
+
+// specific gives the store's own account of why the ledger could not record,
+// where there is one: it knows about disks and what to do.
+func specific(err error) error {
+	var outer, inner *writ.Error
+	if errors.As(err, &outer) && outer.Kind == writ.KindUnavailable && errors.As(outer.Unwrap(), &inner) && inner.Kind == writ.KindUnavailable {
+		return inner
+	}
+	return err
 }
 
 // perform is the act itself, under its savepoint.
@@ -222,7 +232,8 @@ func (w *work) keep(t *table, r row) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !w.believed(r) {
+	// What is final gives nothing and is never changed: nobody needs to vouch.
+	if !stateOf(n).Final() && !w.believed(r) {
 		w.doubted[r.id] = true
 	}
 	w.nouns[r.id] = n
@@ -240,7 +251,7 @@ func (w *work) believed(r row) bool {
 		return seq == r.seq
 	}
 	n, ok := w.trust.Believed(w.org, r.id)
-	if !ok || !n.Proven || n.Seq != r.seq || n.Digest != r.digest {
+	if !ok || !n.Proven || n.Seq != r.seq {
 		return false
 	}
 	body, err := encode(n.Value)

@@ -55,7 +55,7 @@ func (c *core) explainCommit(err error) error {
 	}
 	switch c.engine.Class(err) {
 	case ClassIO, ClassLost, ClassCorrupt, ClassOther:
-		return fmt.Errorf("%w: %w", ledger.ErrUnknownCommit, err)
+		return fmt.Errorf("%w: %w", ledger.ErrUnknownCommit, c.explain(err))
 	}
 	return c.explain(err)
 }

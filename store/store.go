@@ -47,7 +47,8 @@ type Subscriber interface {
 type Believer interface {
 	// Ready loads the organization where it is not loaded.
 	Ready(ctx context.Context, org writ.ID) error
-	// Believed gives a noun as it was last proven. It does no I/O.
+	// Believed gives a noun as it was last proven, with the seq of its entry. It
+	// does no I/O.
 	Believed(org, id writ.ID) (ledger.Noun, bool)
 }
 
