@@ -87,10 +87,11 @@ func TestInvariant14AKeyOfOneOrganizationMeetsNothingOfAnother(t *testing.T) {
 	mineApp := w.App("api.acme.test")
 	mineCred := w.Credential(mineApp)
 	mineSession := w.Session(mine)
+	mineDenied := denied(t, w.Kit, mine.ID, mineSession.ID)
 	owned := map[string]writ.ID{
 		"identities": mine.ID, "keys": w.Key(w.Ana).ID, "orgs": w.Org, "applications": mineApp.ID, "credentials": mineCred.ID, "grants": w.Grant(mine, mineCred).ID,
 		"policies": w.Policy("forbid (principal, action, resource);").ID, "sessions": mineSession.ID,
-		"trace": denied(t, w.Kit, mine.ID, mineSession.ID), "why": denied(t, w.Kit, mine.ID, mineSession.ID), "evidence": denied(t, w.Kit, mine.ID, mineSession.ID),
+		"trace": mineDenied, "why": mineDenied, "evidence": mineDenied,
 	}
 	for _, op := range w.server.operations {
 		if !strings.Contains(op.path, "{ref}") || op.id == "control-session" {
