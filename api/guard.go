@@ -112,9 +112,10 @@ var crossOrigin = http.NewCrossOriginProtection()
 // guard refuses what a page of another site could make a browser send. There
 // is no CORS: no other origin is ever answered.
 func (s *Server) guard(r *http.Request) error {
-	if !s.knownHost(r.Host) {
+	if r.TLS == nil && !s.knownHost(r.Host) {
 		// A name of somebody else's that resolves to this address (DNS rebinding)
-		// would make a browser take the caller's page for ours.
+		// would make a browser take the caller's page for ours. Over TLS it has no
+		// certificate for that name, and the browser stops there.
 		return writ.Errorf(writ.KindForbidden, "this server does not go by the name %s", writ.Printable(r.Host, 80)).
 			WithFix("call it by a name that it is configured with, or by its address")
 	}

@@ -60,8 +60,8 @@ type Config struct {
 	Origin func(org writ.ID) string
 	// Operator is the organization whose administrators may make others.
 	Operator writ.ID
-	// Hosts are the names that the server goes by, besides loopback names and
-	// IP addresses. A request for another name is refused (DNS rebinding).
+	// Hosts are the names that the server goes by on plain HTTP, besides
+	// localhost and IP addresses. A request for another is refused (DNS rebinding).
 	Hosts []string
 	About About
 	Clock func() time.Time
