@@ -132,8 +132,11 @@ func presentable(err error) error {
 	}
 	out := &writ.Error{Kind: e.Kind, Message: safe(e.Message), Why: safe(e.Why), Fix: safe(e.Fix), Field: safe(e.Field)}
 	// Always four lines: what, why, fix, more.
-	if out.Why == "" && out.Field == "" {
+	if out.Why == "" {
 		out.Why = whys[e.Kind]
+		if out.Field != "" && !strings.HasPrefix(out.Field, "-") {
+			out.Why += ": " + out.Field
+		}
 	}
 	if out.Fix == "" {
 		out.Fix = fixes[e.Kind]
@@ -148,6 +151,7 @@ var (
 		writ.KindInvalid:         "the input does not have the form that it needs",
 		writ.KindUnauthenticated: "the server does not know the token, or got none",
 		writ.KindForbidden:       "the token's role does not include this",
+		writ.KindDenied:          "what it rests on was withdrawn",
 		writ.KindNotFound:        "nothing in this organization has that name or id",
 		writ.KindConflict:        "it exists already, or has changed meanwhile",
 		writ.KindLimited:         "too many calls in too short a time",
@@ -159,6 +163,7 @@ var (
 		writ.KindInvalid:         "see the form with --help",
 		writ.KindUnauthenticated: "see where the token comes from: writ status",
 		writ.KindForbidden:       "see who you are: writ status; then ask an administrator",
+		writ.KindDenied:          "see what happened: writ tail",
 		writ.KindNotFound:        "list what there is with ls",
 		writ.KindConflict:        "look at it with get, then try again",
 		writ.KindLimited:         "wait a minute and try again",
@@ -179,12 +184,12 @@ func usage(cmd *cobra.Command, err error) error {
 	case errors.As(err, &missing):
 		name := missing.GetSpecifiedName()
 		if missing.GetSpecifiedShortnames() != "" {
-			return writ.Invalid("-"+name[:1], "there is no flag -"+writ.Printable(name[:1], 4), "see the flags: "+help)
+			return writ.Invalid("-"+name[:1], "there is no flag -"+writ.Printable(name[:1], 4), "see what they do: "+help).WithWhy("the flags are %s", flagNames(cmd))
 		}
 		if isSecretFlag(name) {
 			return secretOnCommandLine(cmd)
 		}
-		return writ.Invalid("--"+writ.Printable(name, 40), "there is no flag --"+writ.Printable(name, 40), "see the flags: "+help)
+		return writ.Invalid("--"+writ.Printable(name, 40), "there is no flag --"+writ.Printable(name, 40), "see what they do: "+help).WithWhy("the flags are %s", flagNames(cmd))
 	case errors.As(err, &needs):
 		name := needs.GetFlag().Name
 		return writ.Invalid("--"+name, "the flag --"+name+" needs a value", "see its form: "+help)
@@ -198,4 +203,17 @@ func usage(cmd *cobra.Command, err error) error {
 		return e
 	}
 	return writ.Invalid("", "the command line cannot be read", "see the flags: "+help).WithCause(err)
+}
+
+// flagNames lists the flags of a command, its own first.
+func flagNames(cmd *cobra.Command) string {
+	var names []string
+	add := func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	}
+	cmd.LocalNonPersistentFlags().VisitAll(add)
+	cmd.Root().PersistentFlags().VisitAll(add)
+	return listed(names)
 }

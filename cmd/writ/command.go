@@ -50,15 +50,14 @@ func one(what string) names { return names{1, 1, what} }
 func (c *cli) command(s spec) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: s.use, Short: s.short, Long: strings.TrimSpace(s.short + ".\n\n" + s.long), Example: indent(s.example),
-		DisableFlagsInUseLine: true,
 	}
-	cmd.Args = func(cmd *cobra.Command, args []string) error { return s.names.check(cmd, args) }
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := c.checkOutput(cmd, &s); err != nil {
 			return err
 		}
-		return s.run(cmd.Context(), args)
+		return s.names.check(cmd, args)
 	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return s.run(cmd.Context(), args) }
 	f := cmd.Flags()
 	f.SortFlags = true
 	switch s.kind {
@@ -101,11 +100,17 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	fix := "see the commands: " + cmd.CommandPath() + " --help"
+	fix := "see what they do: " + cmd.CommandPath() + " --help"
+	var have []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			have = append(have, sub.Name())
+		}
+	}
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		fix = "did you mean: " + cmd.CommandPath() + " " + near[0]
 	}
-	return writ.Invalid("command", "there is no command "+cmd.CommandPath()+" "+writ.Printable(args[0], 40), fix)
+	return writ.Invalid("command", "there is no command "+cmd.CommandPath()+" "+writ.Printable(args[0], 40), fix).WithWhy("the commands are %s", listed(have))
 }
 
 // check refuses too few and too many arguments. It repeats none of those that
@@ -114,12 +119,12 @@ func (n names) check(cmd *cobra.Command, args []string) error {
 	help := cmd.CommandPath() + " --help"
 	switch {
 	case len(args) < n.min:
-		return writ.Invalid("arguments", cmd.CommandPath()+" needs "+n.what, "as in: "+firstLine(cmd.Example))
+		return writ.Invalid("arguments", cmd.CommandPath()+" needs "+n.what, "as in: "+firstLine(cmd.Example)).WithWhy("its form is: %s", cmd.UseLine())
 	case n.max >= 0 && len(args) > n.max:
 		if cmd.Flags().Lookup("secret-stdin") != nil {
 			return secretOnCommandLine(cmd)
 		}
-		return writ.Invalid("arguments", cmd.CommandPath()+" has more arguments than it takes", "see its form: "+help)
+		return writ.Invalid("arguments", cmd.CommandPath()+" has more arguments than it takes", "see what it takes: "+help).WithWhy("its form is: %s", cmd.UseLine())
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func plural(n int, what string) string {
 // needFlag refuses a flag that was left away.
 func needFlag(flag, value, fix string) error {
 	if value == "" {
-		return writ.Invalid("--"+flag, "--"+flag+" is missing", fix)
+		return writ.Invalid("--"+flag, "--"+flag+" is missing", fix).WithWhy("nothing else says it")
 	}
 	return nil
 }

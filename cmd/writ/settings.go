@@ -35,6 +35,13 @@ type settings struct {
 	project project
 }
 
+// String names the server and no token: a format reaches a field's own String
+// only where the field is exported.
+func (s settings) String() string { return "settings for " + s.server.Value }
+
+// GoString is String.
+func (s settings) GoString() string { return s.String() }
+
 // secretText is a text that no format shows.
 type secretText string
 

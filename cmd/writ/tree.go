@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"writ.dev/writ"
@@ -30,6 +32,9 @@ writ help no_grant`),
 		RunE:                  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(usage)
+	// Without the line for a command that holds others and can run by itself: it
+	// only prints its help.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
@@ -49,6 +54,7 @@ writ help no_grant`),
 	help.GroupID = "more"
 	root.SetHelpCommand(help)
 	root.SetHelpCommandGroupID("more")
+	root.InitDefaultHelpCmd()
 	c.root = root
 	return root
 }
