@@ -223,12 +223,21 @@ func TestKillIsGentleFirst(t *testing.T) {
 	}
 }
 
-// A stopped program is ended, too.
-func TestKillEndsStoppedProcesses(t *testing.T) {
-	c, out := startTalking(t, `echo ready; kill -STOP $$; exit 4`)
+// A stopped program is set going, so that it can end in its own way.
+func TestKillWakesStoppedProcesses(t *testing.T) {
+	c, out := startTalking(t, `trap 'echo bye; exit 5' TERM; echo ready; kill -STOP $$; while :; do :; done`)
 	readLine(t, out)
-	if got := c.Kill(t.Context()); !got.AllGone {
-		t.Errorf("%+v", got)
+	for { // until it has stopped
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID()))
+		if err != nil {
+			t.Skipf("no /proc: %v", err)
+		}
+		if strings.Contains(string(raw), ") T ") {
+			break
+		}
+	}
+	if got := c.Kill(t.Context()); !got.AllGone || got.Code != 5 {
+		t.Errorf("%+v, want all gone, code 5", got)
 	}
 }
 

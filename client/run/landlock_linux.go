@@ -67,11 +67,16 @@ func planDenial(deny []string) (denial, error) {
 }
 
 func (d *denial) descend(dir string, denied []string) error {
+	d.kept = append(d.kept, dir)
 	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		// A folder that may be passed but not listed (/home with 0711): on we go
+		// by name. Its other entries, whose names nobody tells us, stay closed.
+		return d.pass(dir, denied)
+	}
 	if err != nil {
 		return fmt.Errorf("listing %s: %w", dir, err)
 	}
-	d.kept = append(d.kept, dir)
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		switch {
@@ -93,8 +98,29 @@ func (d *denial) descend(dir string, denied []string) error {
 	return nil
 }
 
+// pass goes on through a folder that cannot be listed.
+func (d *denial) pass(dir string, denied []string) error {
+	var next []string
+	for _, p := range denied {
+		name, deeper, ok := strings.Cut(strings.TrimPrefix(p, dir+"/"), "/")
+		if path := filepath.Join(dir, name); ok && deeper != "" && strings.HasPrefix(p, path+"/") && !slices.Contains(next, path) {
+			next = append(next, path)
+		}
+	}
+	for _, path := range next {
+		if _, err := os.Lstat(path); err != nil {
+			continue // not there, or out of reach for the program as well
+		}
+		if err := d.descend(path, denied); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // realPath resolves links as far as the path exists: a folder that is made
-// later is denied at the place where it will stand.
+// later is denied at the place where it will stand. What we may not look into
+// is out of the program's reach as well, and is taken by its name.
 func realPath(p string) (string, error) {
 	abs, err := filepath.Abs(p)
 	if err != nil {
@@ -106,7 +132,7 @@ func realPath(p string) (string, error) {
 		if err == nil {
 			return filepath.Join(append([]string{real}, rest...)...), nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) || abs == "/" {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) || abs == "/" {
 			return "", err
 		}
 		rest = append([]string{filepath.Base(abs)}, rest...)

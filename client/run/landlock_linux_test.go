@@ -45,6 +45,7 @@ func homeWithWrit(t *testing.T) (home, secret string) {
 // about it, and nor can what it starts.
 func TestLandlockDeniesWritsFolders(t *testing.T) {
 	needLandlock(t)
+	tool(t, "python3")
 	home, _ := homeWithWrit(t)
 	inRoot := filepath.Join(home, "project/src")
 	for _, script := range []string{
@@ -58,6 +59,8 @@ func TestLandlockDeniesWritsFolders(t *testing.T) {
 		`echo x > "$1/.writ/dev/new"`,
 		`: >> "$1/.writ/dev/token"`,
 		`truncate -s 0 "$1/.writ/dev/token"`,
+		// By its name, without opening it: a right of its own.
+		`python3 -c 'import os, sys; os.truncate(sys.argv[1], 0)' "$1/.writ/dev/token"`,
 		`rm "$1/.writ/dev/token"`,
 		`mkdir "$1/.writ/x"`,
 		`ln -s /tmp "$1/.writ/s"`,
@@ -196,6 +199,19 @@ func TestLandlockUnprivileged(t *testing.T) {
 		})
 		if code != 0 || out != "NoNewPrivs:\t1\n" {
 			t.Errorf("code %d, out %q, err %q", code, out, errs)
+		}
+		// A folder on the way that can be passed but not listed, and one that
+		// cannot even be passed.
+		if err := os.Chmod(home, 0o311); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Chmod(home, 0o700) })
+		out, errs, code = runProgram(t, ChildConfig{
+			Args: []string{"/bin/sh", "-c", `cat "$1/.writ/dev/token"; echo up`, "sh", home},
+			Deny: []string{filepath.Join(home, ".writ/dev"), "/root/.writ/key"},
+		})
+		if code != 0 || out != "up\n" || !strings.Contains(errs, "Permission denied") {
+			t.Errorf("unlisted: code %d, out %q, err %q", code, out, errs)
 		}
 		// Hardened, the parent still starts programs, confined and not.
 		if out, errs, code := runProgram(t, ChildConfig{Args: []string{"/bin/echo", "ok"}}); code != 0 || out != "ok\n" {

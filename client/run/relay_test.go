@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -277,6 +279,45 @@ func TestRelayNeedsTLSAwayFromLoopback(t *testing.T) {
 	}
 }
 
+// By TLS the server proves itself before it gets the token, and speaks HTTP/1.1
+// even if it would rather not.
+func TestRelayOverTLS(t *testing.T) {
+	curl := tool(t, "curl")
+	ca := newAuthority(t, "site")
+	for name, known := range map[string]bool{"known": true, "unknown": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newProxyServer(t, nil)
+			s.tls = &tls.Config{Certificates: []tls.Certificate{*ca.leaf(t, "127.0.0.1")}, NextProtos: []string{"h2", "http/1.1"}}
+			server := s.server()
+			server.TLS = &tls.Config{RootCAs: x509.NewCertPool(), NextProtos: []string{"h2"}}
+			if known {
+				server.TLS.RootCAs.AppendCertsFromPEM(ca.pem())
+			}
+			relay, err := StartRelay(t.Context(), RelayConfig{Server: server})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer relay.Close()
+			env, err := Environment(EnvironmentConfig{Inherited: cleanEnviron(t), Proxy: relay.URL(), CA: s.ca.pem(), TempDir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer env.Close()
+			out, errs, code := runProgram(t, ChildConfig{Args: []string{curl, "-sS", "-w", " %{http_code}", "http://api.acme.test/x"}, Env: env.Vars})
+			want := "hello from api.acme.test/x 200"
+			if !known {
+				want = " 503"
+			}
+			if code != 0 || !strings.HasSuffix(out, want) {
+				t.Errorf("code %d, out %q, err %q", code, out, errs)
+			}
+			if (len(s.seen) == 1) != known {
+				t.Errorf("the server saw %d upgrades", len(s.seen))
+			}
+		})
+	}
+}
+
 // T14: nothing that goes into the upgrade can become a second request.
 func TestUpgradeRequestIsOneRequest(t *testing.T) {
 	for _, token := range []string{"a\r\nX: y", "a\nX: y", "a\rb", "a\x00b"} {
@@ -302,6 +343,11 @@ func splicePair(t *testing.T) (client, server *net.TCPConn, done chan struct{}) 
 	t.Helper()
 	client, nearClient := tcpPair(t)
 	server, nearServer := tcpPair(t)
+	for _, c := range []net.Conn{client, server} {
+		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil { // a byte that does not come fails the test
+			t.Fatal(err)
+		}
+	}
 	done = make(chan struct{})
 	go func() {
 		defer close(done)

@@ -106,6 +106,7 @@ type proxyServer struct {
 	listener net.Listener
 	handler  http.Handler // answers for the hosts
 	refuse   func(net.Conn) bool
+	tls      *tls.Config // nil: plain
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
@@ -160,7 +161,16 @@ func (s *proxyServer) accept() {
 		go func() {
 			defer s.wg.Done()
 			defer c.Close()
-			s.serve(c)
+			if s.tls == nil {
+				s.serve(c)
+				return
+			}
+			secure := tls.Server(c, s.tls)
+			defer secure.Close()
+			if secure.Handshake() == nil && secure.ConnectionState().NegotiatedProtocol != "http/1.1" {
+				s.t.Errorf("the relay agreed on %q", secure.ConnectionState().NegotiatedProtocol)
+			}
+			s.serve(secure)
 		}()
 	}
 }
