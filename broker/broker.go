@@ -172,10 +172,15 @@ func (b *Broker) carryOut(log *ledger.Log, lease *Lease, in Intent, facts *decid
 		outcome.Millis = b.Clock().Sub(start).Milliseconds()
 		log.Outcome(outcome)
 	}()
-	version, app := opened(facts, d)
-	if version == nil || app == nil {
+	c := chosen(facts, d)
+	if c == nil || c.App == nil {
 		outcome.Error = "the decision names a version that its facts lack"
 		return writ.Errorf(writ.KindInternal, "no version for the decision")
+	}
+	if until := decide.Until(facts, c); until != 0 {
+		// What runs out takes with it what is open: nobody revokes an expiry.
+		end := time.AfterFunc(until.Go().Sub(start), func() { cutLease(lease) })
+		defer end.Stop()
 	}
 	// The vault is asked under the lease: a use that was cut while its entry was
 	// written opens nothing.
@@ -186,7 +191,7 @@ func (b *Broker) carryOut(log *ledger.Log, lease *Lease, in Intent, facts *decid
 		return writ.Errorf(writ.KindUnavailable, "the credential could not be opened").WithFix("ask an operator to look at the server's log for decision %s", d.ID).WithCause(err)
 	}
 	defer secret.Clear()
-	u := &Use{Ask: in.Ask, Decision: d, Application: app, Version: version, Lease: lease, secret: secret}
+	u := &Use{Ask: in.Ask, Decision: d, Application: c.App, Version: c.Version, Lease: lease, secret: secret}
 	outcome = carry(lease.Context(), u)
 	if lease.WasCut() && outcome.Kind != writ.Completed && outcome.Kind != writ.Suppressed {
 		outcome.Kind = writ.Cut
@@ -194,16 +199,16 @@ func (b *Broker) carryOut(log *ledger.Log, lease *Lease, in Intent, facts *decid
 	return nil
 }
 
-// opened finds the version and application that the decision is about among
-// the facts it was made on.
-func opened(facts *decide.Facts, d *writ.Decision) (*writ.Version, *writ.Application) {
+// chosen finds the candidate that the decision is about among the facts it was
+// made on.
+func chosen(facts *decide.Facts, d *writ.Decision) *decide.Candidate {
 	for i := range facts.Candidates {
 		c := &facts.Candidates[i]
 		if c.Grant.ID == d.Grant && c.Version != nil && c.Version.ID == d.Version {
-			return c.Version, c.App
+			return c
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // factsWithBody reads the facts and, when a rule can only be judged with the

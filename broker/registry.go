@@ -43,7 +43,8 @@ type Lease struct {
 	state  atomic.Int32
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	done   chan struct{} // closed by Close
+	done   chan struct{} // closed by Close and Lose
+	lost   atomic.Bool   // closed by Lose
 	once   sync.Once
 
 	// rests and ask are guarded by registry.mu.
@@ -75,6 +76,8 @@ func (l *Lease) Lose() {
 	l.once.Do(func() {
 		l.reg.remove(l)
 		l.cancel(context.Canceled)
+		l.lost.Store(true)
+		close(l.done)
 	})
 }
 
@@ -168,7 +171,7 @@ const settleWait = 5 * time.Second
 func (l *Lease) wait(ctx context.Context) bool {
 	select {
 	case <-l.done:
-		return true
+		return !l.lost.Load()
 	case <-ctx.Done():
 		return false
 	}

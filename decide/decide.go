@@ -168,6 +168,11 @@ func appendNew(ids []writ.ID, id writ.ID) []writ.ID {
 	return append(ids, id)
 }
 
+// Until is the earliest end of anything that a use made with the candidate
+// rests on, zero when nothing of it ends: a use that is still under way then
+// has lost its basis.
+func Until(f *Facts, c *Candidate) writ.Time { return until(f, c) }
+
 // until is the earliest end of anything the use rests on, zero when nothing of
 // it ends. It covers the owners and the grace of an ungoverned credential too:
 // what is decided anew after such an end may find another owner.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -227,8 +228,33 @@ func (s *server) wire(ctx context.Context) error {
 	gate := signin.New(signin.Config{Directory: s.index, Clock: time.Now})
 	s.api = api.New(api.Config{
 		Store: s.store, Gate: gate, Flights: s.broker, Sealer: secrets, Rebuild: authority.Rebuild, Evidence: s.evidence, CA: s.keys.root.PEM(),
-		VerifierKeys: s.keys.verifierKeys, Origin: origin, Operator: s.operator.ID, About: s.about(), Clock: time.Now, Logger: s.log,
+		VerifierKeys: s.keys.verifierKeys, Origin: origin, Operator: s.operator.ID, About: s.about(), Clock: time.Now, Logger: s.log, Registry: s.metrics(),
+		Standing: func(org writ.ID) bool { return s.index.Ready(context.WithoutCancel(ctx), org) != nil },
 	})
+	return s.recover(ctx)
+}
+
+// metrics are those of the parts that the API does not know.
+func (s *server) metrics() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "writ_proxy_unauthenticated_total", Help: "Requests to the proxy without a session that is known; they are counted and not logged.",
+	}, func() float64 { return float64(s.proxy.Unauthenticated()) }))
+	return r
+}
+
+// recover ends what cannot have outlived the process before this one: sessions
+// whose control stream it held.
+func (s *server) recover(ctx context.Context) error {
+	orgs, err := s.store.Orgs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range orgs {
+		if err := s.api.RecoverSessions(ctx, o.ID); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -302,7 +328,7 @@ func (s *server) close() error {
 	defer cancel()
 	var errs []error
 	if s.api != nil {
-		s.api.Close(ctx)
+		errs = append(errs, s.api.Close(ctx))
 	}
 	if s.http != nil {
 		if err := s.http.Shutdown(ctx); err != nil {

@@ -5,8 +5,9 @@ import (
 	"io"
 
 	"writ.dev/writ"
+	"writ.dev/writ/evidence"
 )
 
-func exportEvidence(context.Context, *server, writ.ID, writ.ID, io.Writer) error {
-	return writ.Errorf(writ.KindUnavailable, "evidence is not wired")
+func exportEvidence(ctx context.Context, s *server, org, use writ.ID, w io.Writer) error {
+	return evidence.Export(ctx, s.store, org, use, w)
 }
