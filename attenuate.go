@@ -63,7 +63,10 @@ func (c *pattern) within(p *pattern) bool {
 		return false
 	}
 	for i, s := range p.segments {
-		if !s.any && (c.segments[i].any || c.segments[i].text != s.text) {
+		switch of := c.segments[i]; {
+		case s.any && !of.any && of.text == "":
+			return false
+		case !s.any && (of.any || of.text != s.text):
 			return false
 		}
 	}
@@ -161,17 +164,40 @@ func networkWithin(child, parent string) bool {
 	return err == nil && c.Bits() >= p.Bits() && p.Contains(c.Addr())
 }
 
-// within compares the minutes of the week that the two windows hold: a week
-// has 10,080 of them, and counting beats arguing about midnight.
+// within reports that the window holds only times that v holds. On any one day
+// a window is at most two spans that do not touch, so a span of w lies within
+// the two of v together only if it lies within one of them.
 func (w Window) within(v Window) bool {
 	for day := range 7 {
-		for minute := range 1440 {
-			// 4 January 1970 was a Sunday.
-			t := Time((int64(3+day)*1440 + int64(minute)) * 60_000)
-			if w.contains(t) && !v.contains(t) {
+		outer := v.spans(day)
+		for _, s := range w.spans(day) {
+			if s.from < s.to && !slices.ContainsFunc(outer[:], func(o span) bool { return o.from <= s.from && s.to <= o.to }) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// span is the minutes of a day from from up to, and without, to.
+type span struct{ from, to int }
+
+// spans gives the minutes of the day of the week that the window holds; a span
+// that begins where it ends is none. The part after midnight of a window that
+// crosses it belongs to the day on which the window began.
+func (w Window) spans(day int) (s [2]span) {
+	on := func(d int) bool { return len(w.Days) == 0 || slices.Contains(w.Days, (d+7)%7) }
+	if w.From < w.To {
+		if on(day) {
+			s[0] = span{w.From, w.To}
+		}
+		return s
+	}
+	if on(day) {
+		s[0] = span{w.From, 1440}
+	}
+	if on(day - 1) {
+		s[1] = span{0, w.To}
+	}
+	return s
 }

@@ -157,14 +157,14 @@ func (c *Conditions) Hold(ctx Context) (unmet string) {
 	return ""
 }
 
-// contains reports whether the window holds t. The part after midnight of a
-// window that crosses it belongs to the day on which the window began.
+// contains reports whether the window holds t.
 func (w Window) contains(t Time) bool {
 	g := t.Go()
-	minute, day := g.Hour()*60+g.Minute(), int(g.Weekday())
-	on := func(d int) bool { return len(w.Days) == 0 || slices.Contains(w.Days, (d+7)%7) }
-	if w.From < w.To {
-		return on(day) && minute >= w.From && minute < w.To
+	minute := g.Hour()*60 + g.Minute()
+	for _, s := range w.spans(int(g.Weekday())) {
+		if minute >= s.from && minute < s.to {
+			return true
+		}
 	}
-	return on(day) && minute >= w.From || on(day-1) && minute < w.To
+	return false
 }

@@ -106,10 +106,15 @@ func (c Condition) validate(field string, pointer bool) error {
 	if len(c.Values) == 0 || len(c.Values) > 100 || (c.Op != OpIn && len(c.Values) != 1) {
 		return Invalid(field+".values", "eq, le and ge compare with one value, in with 1 to 100", "")
 	}
+	for _, v := range c.Values {
+		if err := v.validate(field + ".values"); err != nil {
+			return err
+		}
+	}
 	switch c.Op {
 	case OpEq, OpIn:
 	case OpLe, OpGe:
-		if _, ok := c.Values[0].rat(); !ok {
+		if c.Values[0].Kind != ScalarNumber {
 			return Invalid(field+".values", "le and ge compare numbers", "give a number")
 		}
 	default:
@@ -118,8 +123,9 @@ func (c Condition) validate(field string, pointer bool) error {
 	return nil
 }
 
-// pattern is a parsed path pattern. A segment that is any is "*"; rest is the
-// final "**".
+// pattern is a parsed path pattern. A segment that is any is "*": one segment
+// that is not empty, for /items/ is the collection and not an item of it (T11).
+// rest is the final "**".
 type pattern struct {
 	segments []patternSegment
 	rest     bool
@@ -172,7 +178,7 @@ func (p *pattern) match(segments []string) bool {
 		return false
 	}
 	for i, s := range p.segments {
-		if !s.any && s.text != segments[i] {
+		if s.any && segments[i] == "" || !s.any && s.text != segments[i] {
 			return false
 		}
 	}
@@ -236,12 +242,17 @@ func (r *Rule) Covers(req *Request) Outside {
 	return Inside
 }
 
-// holdsForQuery demands that the parameter is there and that every occurrence
-// satisfies the condition: which of two a server takes is not ours to guess (T12).
+// holdsForQuery demands that the parameter is there, that every occurrence
+// satisfies the condition, and that no other parameter is there which some
+// server takes for the same: which of two a server takes is not ours to guess
+// (T12). Whether there is one depends on the names alone, as records have them.
 func (c Condition) holdsForQuery(params []Param) bool {
 	found := false
 	for _, p := range params {
 		if p.Name != c.Key {
+			if sameToSome(p.Name, c.Key) {
+				return false
+			}
 			continue
 		}
 		found = true
@@ -252,6 +263,20 @@ func (c Condition) holdsForQuery(params []Param) bool {
 	return found
 }
 
+// sameToSome reports whether some server takes the one name for the other:
+// without regard to case or to spaces around it, with '.' and ' ' as '_', or
+// as the list or map of that name (PHP, Rails, ASP.NET).
+func sameToSome(name, key string) bool {
+	n, k := foldName(name), foldName(key)
+	return n == k || strings.HasPrefix(n, k+"[") || strings.HasPrefix(k, n+"[")
+}
+
+var foldedRunes = strings.NewReplacer(".", "_", " ", "_")
+
+func foldName(s string) string { return foldedRunes.Replace(strings.ToLower(strings.TrimSpace(s))) }
+
+// looksNumeric reports whether s is a decimal number without an exponent, in
+// its usual spelling.
 func looksNumeric(s string) bool {
 	digits := strings.TrimPrefix(s, "-")
 	whole, fraction, point := strings.Cut(digits, ".")
@@ -273,94 +298,4 @@ func (c Condition) holds(v Scalar) bool {
 		return ok && o >= 0
 	}
 	return false
-}
-
-// String is the rule as people write it on a command line: "GET,POST
-// api.acme.test/v1/** where /amount<=500".
-func (r *Rule) String() string {
-	var b strings.Builder
-	b.WriteString(strings.Join(r.Methods, ",") + " " + r.Host + r.Path)
-	sep := " where "
-	for _, c := range slices.Concat(r.Query, r.Body) {
-		b.WriteString(sep + c.String())
-		sep = " and "
-	}
-	return b.String()
-}
-
-// String is the condition as people write it; see ParseCondition.
-func (c Condition) String() string {
-	texts := make([]string, len(c.Values))
-	for i, v := range c.Values {
-		texts[i] = v.Text
-		if v.Kind == ScalarString {
-			texts[i] = strconv.Quote(v.Text)
-		}
-	}
-	return c.Key + map[Op]string{OpEq: "=", OpIn: "=", OpLe: "<=", OpGe: ">="}[c.Op] + strings.Join(texts, "|")
-}
-
-// ParseRule reads "METHODS [host]/path", as in "GET,POST api.github.com/repos/**".
-func ParseRule(s string) (Rule, error) {
-	const fix = "write it as 'GET,POST api.github.com/repos/acme/**'"
-	methods, where, ok := strings.Cut(strings.TrimSpace(s), " ")
-	where = strings.TrimSpace(where)
-	slash := strings.IndexByte(where, '/')
-	if !ok || slash < 0 {
-		return Rule{}, Invalid("rule", "not a rule: "+Printable(s, 80), fix)
-	}
-	r := Rule{Methods: strings.Split(strings.ToUpper(methods), ","), Path: where[slash:]}
-	if slash > 0 {
-		host, err := ParseHost(where[:slash])
-		if err != nil {
-			return Rule{}, Invalid("rule", "not a rule: "+Printable(s, 80), fix)
-		}
-		r.Host = host
-	}
-	return r, r.Validate("rule")
-}
-
-// ParseCondition reads "KEY=VALUE|VALUE", "KEY<=NUMBER" or "KEY>=NUMBER". A
-// value in double quotes is a string; true, false and numbers are themselves;
-// anything else is a string. A key that begins with '/' is a body pointer.
-func ParseCondition(s string) (c Condition, body bool, err error) {
-	i := strings.IndexAny(s, "=<>")
-	if i <= 0 || i == len(s)-1 {
-		return c, false, Invalid("where", "not a condition: "+Printable(s, 80), "write it as /amount<=500 or state=open|closed")
-	}
-	c.Key = s[:i]
-	rest := s[i:]
-	switch {
-	case strings.HasPrefix(rest, "<="):
-		c.Op, rest = OpLe, rest[2:]
-	case strings.HasPrefix(rest, ">="):
-		c.Op, rest = OpGe, rest[2:]
-	case rest[0] == '=':
-		c.Op, rest = OpEq, rest[1:]
-	}
-	texts := []string{rest}
-	if c.Op == OpEq && !strings.HasPrefix(rest, `"`) {
-		texts = strings.Split(rest, "|")
-	}
-	if len(texts) > 1 {
-		c.Op = OpIn
-	}
-	for _, t := range texts {
-		c.Values = append(c.Values, parseScalar(t))
-	}
-	body = c.Key[0] == '/'
-	return c, body, c.validate("where", body)
-}
-
-func parseScalar(t string) Scalar {
-	if u, err := strconv.Unquote(t); err == nil && t[0] == '"' {
-		return String(u)
-	}
-	switch {
-	case t == "true" || t == "false":
-		return Scalar{ScalarBool, t}
-	case looksNumeric(t):
-		return Number(t)
-	}
-	return String(t)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"strings"
+	"unicode/utf8"
 )
 
 // ScalarKind is the type of a Scalar.
@@ -28,7 +29,8 @@ type Scalar struct {
 // String makes a string scalar.
 func String(s string) Scalar { return Scalar{ScalarString, s} }
 
-// Number makes a number scalar from its JSON literal; see ParseNumber.
+// Number makes a number scalar from its JSON literal. What is no such literal
+// equals nothing.
 func Number(literal string) Scalar { return Scalar{ScalarNumber, literal} }
 
 // Bool makes a boolean scalar.
@@ -45,13 +47,65 @@ const maxNumber = 64
 // rat is the exact value of a number scalar. Exponents are refused beyond
 // three digits: 1e999999999 would take all memory.
 func (s Scalar) rat() (*big.Rat, bool) {
-	if s.Kind != ScalarNumber || len(s.Text) > maxNumber {
+	if s.Kind != ScalarNumber || len(s.Text) > maxNumber || !isNumber(s.Text) {
 		return nil, false
 	}
 	if i := strings.IndexAny(s.Text, "eE"); i >= 0 && len(s.Text)-i > 5 {
 		return nil, false
 	}
 	return new(big.Rat).SetString(s.Text)
+}
+
+// isNumber reports whether s is a number as JSON spells it (RFC 8259, section
+// 6). math/big reads more: fractions, other bases, underscores.
+func isNumber(s string) bool {
+	s = strings.TrimPrefix(s, "-")
+	whole := digits(s)
+	if whole == 0 || whole > 1 && s[0] == '0' {
+		return false
+	}
+	s = s[whole:]
+	if strings.HasPrefix(s, ".") {
+		n := digits(s[1:])
+		if n == 0 {
+			return false
+		}
+		s = s[1+n:]
+	}
+	if s == "" {
+		return true
+	}
+	if s[0] != 'e' && s[0] != 'E' {
+		return false
+	}
+	s = s[1:]
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		s = s[1:]
+	}
+	return s != "" && digits(s) == len(s)
+}
+
+// digits is how many decimal digits s begins with.
+func digits(s string) int {
+	n := 0
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+// validate checks a scalar that a condition compares with. Its number is a
+// plain decimal, so that the condition has one spelling that people can write.
+func (s Scalar) validate(field string) error {
+	switch {
+	case s.Kind == ScalarString && (len(s.Text) > MaxText || !utf8.ValidString(s.Text)):
+		return Invalid(field, "a value is longer than 500 bytes or not UTF-8", "compare with a shorter text")
+	case s.Kind == ScalarNumber && !looksNumeric(s.Text):
+		return Invalid(field, "not a plain number: "+Printable(s.Text, 40), "write it as 500 or 499.95, without an exponent and with at most 64 characters")
+	case s.Kind == ScalarBool && s.Text != "true" && s.Text != "false", s.Kind < ScalarString, s.Kind > ScalarBool:
+		return Invalid(field, "not a value that a condition can compare", "use a string, a number, or true or false")
+	}
+	return nil
 }
 
 // Equal reports whether both are the same value; 1 and 1.0 are, "1" and 1 are not.
