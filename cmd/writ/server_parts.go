@@ -10,6 +10,7 @@ import (
 
 	"writ.dev/writ"
 	"writ.dev/writ/api"
+	"writ.dev/writ/evidence"
 	"writ.dev/writ/internal/localca"
 	"writ.dev/writ/ledger"
 	"writ.dev/writ/store"
@@ -136,7 +137,7 @@ func (s *server) about() api.About {
 // evidence makes the bundle of one use.
 func (s *server) evidence(ctx context.Context, org, use writ.ID) ([]byte, error) {
 	var b bytes.Buffer
-	if err := exportEvidence(ctx, s, org, use, &b); err != nil {
+	if err := evidence.Export(ctx, s.store, org, use, &b); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
