@@ -44,7 +44,7 @@ func (j *judgement) credential() (err error) {
 		placed += " " + show(v.Placement.Name)
 	}
 	j.report.proven("The credential was "+show(c.Name)+" ("+string(c.ID)+") in version "+number(int64(v.Number))+" ("+string(v.ID)+"): the sealed bytes with SHA-256 "+show(v.SealedHash)+
-		", of the value with fingerprint "+show(v.Fingerprint)+" under the key "+show(v.KeyID)+", sealed for "+show(strings.Join(v.Hosts, ", "))+" in the "+placed+
+		", of the value with fingerprint "+show(v.Fingerprint)+" under the key "+show(v.KeyID)+", sealed for "+show(strings.Join(v.Hosts, ", "))+" and attached as "+placed+
 		"; it opens the application "+show(a.Name)+" in "+show(string(a.Env))+".", j.seqs(c.ID, v.ID, a.ID)...)
 	return nil
 }

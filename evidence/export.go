@@ -44,10 +44,7 @@ func Export(ctx context.Context, src Source, org, use writ.ID, w io.Writer) erro
 	if err != nil {
 		return err
 	}
-	spelled, err := b.encode()
-	if err != nil {
-		return err
-	}
+	spelled := b.encode()
 	if len(spelled) > MaxBundle {
 		return writ.Errorf(writ.KindLimited, "the evidence of %s would be larger than 64 MiB", use).
 			WithWhy("an entry that it rests on changed very much at once").WithFix("export the whole log: writ ledger export")

@@ -318,7 +318,7 @@ func (j *judgement) guardrails() error {
 	j.policies = len(list)
 	text := "No guardrail was in force"
 	if len(list) > 0 {
-		text = "The guardrails in force were these " + plural(len(list), "policy", "policies") + " and no other"
+		text = "The guardrails in force were exactly the " + plural(len(list), "policy", "policies") + " shown"
 	}
 	j.report.proven(text+": version "+j.d.Policy+".", append(j.seqs(ids...), j.m.allow.leaf.Seq)...)
 	return nil

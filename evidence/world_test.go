@@ -194,7 +194,7 @@ func tell(t testing.TB) *story {
 		g.Rules, g.Expires = []writ.Rule{{Methods: []string{"*"}, Path: "/**"}}, s.In(30*24*time.Hour)
 	})
 	s.grant = s.Grant(s.agent, s.cred, func(g *writ.Grant) {
-		g.Parent, g.Depth, g.Expires, g.Authoriser = s.root.ID, 1, s.In(time.Hour), s.Ana.ID
+		g.Parent, g.Depth, g.Expires, g.Purpose = s.root.ID, 1, s.In(time.Hour), "refunds"
 		g.Rules = []writ.Rule{
 			{Methods: []string{"GET"}, Path: "/v1/balance"},
 			{Methods: []string{"POST"}, Host: "api.acme.test", Path: "/v1/refunds/*", Query: []writ.Condition{{Key: "currency", Op: writ.OpEq, Values: []writ.Scalar{writ.String("EUR")}}}},
