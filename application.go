@@ -168,6 +168,10 @@ func ParseHost(s string) (string, error) {
 }
 
 func parseHostName(host string) (string, error) {
+	// Before folding: the Kelvin sign becomes an ASCII k when it is folded.
+	if !isASCII(host) {
+		return "", errNotHost
+	}
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if host == "" || len(host) > 253 {
 		return "", errNotHost

@@ -50,7 +50,7 @@ func (s Scalar) rat() (*big.Rat, bool) {
 	if s.Kind != ScalarNumber || len(s.Text) > maxNumber || !isNumber(s.Text) {
 		return nil, false
 	}
-	if i := strings.IndexAny(s.Text, "eE"); i >= 0 && len(s.Text)-i > 5 {
+	if i := strings.IndexAny(s.Text, "eE"); i >= 0 && len(strings.TrimLeft(s.Text[i+1:], "+-")) > 3 {
 		return nil, false
 	}
 	return new(big.Rat).SetString(s.Text)

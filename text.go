@@ -1,6 +1,7 @@
 package writ
 
 import (
+	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -62,7 +63,11 @@ func CheckPersonName(field, name string) error {
 			return Invalid(field, "not an e-mail address: "+Printable(name, 60), fix)
 		}
 	}
-	if _, err := ParseHost(domain); err != nil || !strings.Contains(domain, ".") || strings.Contains(domain, ":") {
+	// The canonical form alone, or one person could have two names (T7); a domain
+	// of mail is a name and no address.
+	canonical, err := ParseHost(domain)
+	_, numeric := netip.ParseAddr(domain)
+	if err != nil || canonical != domain || numeric == nil || !strings.Contains(domain, ".") || strings.Contains(domain, ":") {
 		return Invalid(field, "not an e-mail address: "+Printable(name, 60), fix)
 	}
 	return nil
