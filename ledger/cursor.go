@@ -176,6 +176,38 @@ func unescape(raw []byte) string {
 	return string(out)
 }
 
+// word is str for names that come again and again.
+func (c *cursor) word() string {
+	raw, plain := c.rawString()
+	if c.bad || plain {
+		return known(raw)
+	}
+	return unescape(raw)
+}
+
+// known is the string of b, without a copy when it is a usual name.
+func known(b []byte) string {
+	switch string(b) {
+	case PartCore:
+		return PartCore
+	case PartDetail:
+		return PartDetail
+	case PartMembers:
+		return PartMembers
+	case PartPersonal:
+		return PartPersonal
+	case TypeAllow:
+		return TypeAllow
+	case TypeChange:
+		return TypeChange
+	case TypeOutcomes:
+		return TypeOutcomes
+	case TypeDenials:
+		return TypeDenials
+	}
+	return string(b)
+}
+
 func (c *cursor) id() writ.ID { return writ.ID(c.str()) }
 
 func (c *cursor) int() int64 {
@@ -237,7 +269,12 @@ func (c *cursor) list(each func()) {
 
 func strs[S ~string](c *cursor) []S {
 	var list []S
-	c.list(func() { list = append(list, S(c.str())) })
+	c.list(func() {
+		if list == nil {
+			list = make([]S, 0, 8)
+		}
+		list = append(list, S(c.str()))
+	})
 	return list
 }
 
@@ -323,13 +360,13 @@ func ParseLeaf(b []byte) (Leaf, error) {
 	c.lit(`,"org":`)
 	l.Org = c.id()
 	c.lit(`,"parts":`)
-	l.Parts = make([]PartRef, 0, 3)
+	l.Parts = make([]PartRef, 0, 2)
 	c.list(func() {
 		var p PartRef
 		c.lit(`{"hash":`)
 		p.Hash = c.hash()
 		c.lit(`,"name":`)
-		p.Name = c.str()
+		p.Name = c.word()
 		c.lit("}")
 		if n := len(l.Parts); n >= maxParts || p.Name == "" || len(p.Name) > 32 || (n > 0 && p.Name <= l.Parts[n-1].Name) {
 			c.fail()
@@ -341,7 +378,7 @@ func ParseLeaf(b []byte) (Leaf, error) {
 	c.lit(`,"time":`)
 	l.Time = writ.Time(c.int())
 	c.lit(`,"type":`)
-	l.Type = c.str()
+	l.Type = c.word()
 	c.lit(`,"v":1}`)
 	if l.Seq < 0 || l.Incarnation < 0 || l.Time < 0 || len(l.Parts) == 0 {
 		c.fail()

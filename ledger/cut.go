@@ -61,14 +61,11 @@ func (r *CutReport) append(b []byte) []byte {
 
 // DecodeCut reads a cut entry.
 func DecodeCut(e Entry) (*CutReport, error) {
-	_, parts, err := e.openAs(TypeCut, PartCore)
+	core, err := decoded(e, TypeCut, coreAlone)
 	if err != nil {
 		return nil, err
 	}
-	if parts[0].held != heldOpen {
-		return nil, ErrWithheld
-	}
-	return readCut(parts[0].content)
+	return readCut(core)
 }
 
 func readCut(b []byte) (*CutReport, error) {
@@ -99,14 +96,11 @@ func KeyDraft(by writ.Actor, verifier string) Draft {
 
 // DecodeKey reads a key entry.
 func DecodeKey(e Entry) (by writ.Actor, verifier string, err error) {
-	_, parts, err := e.openAs(TypeKey, PartCore)
+	core, err := decoded(e, TypeKey, coreAlone)
 	if err != nil {
 		return by, "", err
 	}
-	if parts[0].held != heldOpen {
-		return by, "", ErrWithheld
-	}
-	c := cursor{b: parts[0].content}
+	c := cursor{b: core}
 	c.lit(`{"by":{"identity":`)
 	by.Identity = c.id()
 	c.lit(`,"via":`)
@@ -117,6 +111,14 @@ func DecodeKey(e Entry) (by writ.Actor, verifier string, err error) {
 	return by, verifier, c.done()
 }
 
+// coreAlone gives the core of an entry that has nothing else.
+func coreAlone(_ Leaf, parts []heldPart) ([]byte, error) {
+	if err := named(parts, PartCore); err != nil {
+		return nil, err
+	}
+	return parts[0].content, nil
+}
+
 // Genesis is what opens an incarnation.
 type Genesis struct {
 	Leaf
@@ -125,13 +127,11 @@ type Genesis struct {
 }
 
 // DecodeGenesis reads a genesis entry.
-func DecodeGenesis(e Entry) (*Genesis, error) {
-	leaf, parts, err := e.openAs(TypeGenesis, PartCore)
-	if err != nil {
+func DecodeGenesis(e Entry) (*Genesis, error) { return decoded(e, TypeGenesis, readGenesis) }
+
+func readGenesis(leaf Leaf, parts []heldPart) (*Genesis, error) {
+	if err := named(parts, PartCore); err != nil {
 		return nil, err
-	}
-	if parts[0].held != heldOpen {
-		return nil, ErrWithheld
 	}
 	g, c := &Genesis{Leaf: leaf}, &cursor{b: parts[0].content}
 	c.lit(`{"key":`)

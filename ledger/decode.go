@@ -23,39 +23,52 @@ func (e Entry) open() (Leaf, []heldPart, error) {
 	if err != nil {
 		return leaf, nil, err
 	}
+	parts, err := e.parts(&leaf)
+	return leaf, parts, err
+}
+
+func (e Entry) parts(leaf *Leaf) ([]heldPart, error) {
 	parts, err := parsePack(e.Pack)
 	if err != nil {
-		return leaf, nil, err
+		return nil, err
 	}
 	if leaf.Seq != e.Seq || len(parts) != len(leaf.Parts) {
-		return leaf, nil, errParts
+		return nil, errParts
 	}
 	for i, p := range leaf.Parts {
 		if parts[i].name != p.Name || parts[i].hash != p.Hash {
-			return leaf, nil, errParts
+			return nil, errParts
 		}
 	}
-	return leaf, parts, nil
+	return parts, nil
 }
 
-// openAs is open for an entry of one type that has exactly the parts named.
-func (e Entry) openAs(typ string, names ...string) (Leaf, []heldPart, error) {
+// decoded opens an entry of one type and reads it.
+func decoded[T any](e Entry, typ string, read func(Leaf, []heldPart) (T, error)) (none T, err error) {
 	leaf, parts, err := e.open()
 	if err != nil {
-		return leaf, nil, err
+		return none, err
 	}
 	if leaf.Type != typ {
-		return leaf, nil, errType
+		return none, errType
 	}
+	return read(leaf, parts)
+}
+
+// named reports whether the parts are exactly those, and the core is there.
+func named(parts []heldPart, names ...string) error {
 	if len(parts) != len(names) {
-		return leaf, nil, errParts
+		return errParts
 	}
 	for i, n := range names {
 		if parts[i].name != n {
-			return leaf, nil, errParts
+			return errParts
 		}
 	}
-	return leaf, parts, nil
+	if parts[0].held == heldWithheld {
+		return ErrWithheld
+	}
+	return nil
 }
 
 // ErrWithheld says that the part a decoder needs is erased, or not shown.
@@ -74,11 +87,9 @@ type Verdict struct {
 }
 
 // DecodeAllow reads an allow entry.
-func DecodeAllow(e Entry) (*Verdict, error) {
-	leaf, parts, err := e.openAs(TypeAllow, PartCore, PartDetail)
-	if err != nil {
-		return nil, err
-	}
+func DecodeAllow(e Entry) (*Verdict, error) { return decoded(e, TypeAllow, readAllow) }
+
+func readAllow(leaf Leaf, parts []heldPart) (*Verdict, error) {
 	return decodeVerdict(leaf, parts, true)
 }
 
@@ -100,17 +111,15 @@ type Denied struct {
 }
 
 // DecodeDenials reads a denials entry.
-func DecodeDenials(e Entry) (*Denied, error) {
-	leaf, parts, err := e.openAs(TypeDenials, PartCore, PartDetail)
-	if err == nil {
+func DecodeDenials(e Entry) (*Denied, error) { return decoded(e, TypeDenials, readDenied) }
+
+func readDenied(leaf Leaf, parts []heldPart) (*Denied, error) {
+	if len(parts) == 2 {
 		v, err := decodeVerdict(leaf, parts, false)
 		return &Denied{Verdict: v}, err
 	}
-	if leaf, parts, err = e.openAs(TypeDenials, PartCore); err != nil {
+	if err := named(parts, PartCore); err != nil {
 		return nil, err
-	}
-	if parts[0].held == heldWithheld {
-		return nil, ErrWithheld
 	}
 	r, err := readRepeats(parts[0].content)
 	if err != nil {
@@ -121,8 +130,8 @@ func DecodeDenials(e Entry) (*Denied, error) {
 }
 
 func decodeVerdict(leaf Leaf, parts []heldPart, allow bool) (*Verdict, error) {
-	if parts[0].held == heldWithheld {
-		return nil, ErrWithheld
+	if err := named(parts, PartCore, PartDetail); err != nil {
+		return nil, err
 	}
 	v, err := readVerdict(parts[0].content, allow)
 	if err != nil {
@@ -170,6 +179,7 @@ func readVerdict(b []byte, allow bool) (*Verdict, error) {
 		d.Reasons = strs[writ.Reason](c)
 	}
 	c.lit(`,"records":`)
+	v.Records = make([]decide.Record, 0, 12)
 	c.list(func() {
 		var r decide.Record
 		c.lit("[")
@@ -432,19 +442,12 @@ type Changed struct {
 
 // DecodeChange reads a change entry. Row bodies are parts of the entry's pack,
 // not copies.
-func DecodeChange(e Entry) (*Changed, error) {
-	leaf, parts, err := e.open()
-	if err != nil {
+func DecodeChange(e Entry) (*Changed, error) { return decoded(e, TypeChange, readChanged) }
+
+func readChanged(leaf Leaf, parts []heldPart) (*Changed, error) {
+	names := []string{PartCore, PartDetail, PartPersonal}
+	if err := named(parts, names[:max(2, min(3, len(parts)))]...); err != nil {
 		return nil, err
-	}
-	if leaf.Type != TypeChange {
-		return nil, errType
-	}
-	if n := len(parts); n < 2 || n > 3 || parts[0].name != PartCore || parts[1].name != PartDetail || n == 3 && parts[2].name != PartPersonal {
-		return nil, errParts
-	}
-	if parts[0].held == heldWithheld {
-		return nil, ErrWithheld
 	}
 	ch, err := readChangeCore(parts[0].content)
 	if err != nil {
@@ -548,9 +551,10 @@ type Outcomes struct {
 }
 
 // DecodeOutcomes reads an outcomes entry.
-func DecodeOutcomes(e Entry) (*Outcomes, error) {
-	leaf, parts, err := e.openAs(TypeOutcomes, PartCore, PartMembers)
-	if err != nil {
+func DecodeOutcomes(e Entry) (*Outcomes, error) { return decoded(e, TypeOutcomes, readOutcomes) }
+
+func readOutcomes(leaf Leaf, parts []heldPart) (*Outcomes, error) {
+	if err := named(parts, PartCore, PartMembers); err != nil && !errors.Is(err, ErrWithheld) {
 		return nil, err
 	}
 	o := &Outcomes{Leaf: leaf, Count: len(parts[1].members)}

@@ -136,14 +136,13 @@ func ErasureDraft(by writ.Actor, cause string, erased []Erased) (Draft, error) {
 // DecodeErasure reads an erasure entry; its cause is in Detail's place and may
 // be withheld.
 func DecodeErasure(e Entry) (by writ.Actor, erased []Erased, err error) {
-	_, parts, err := e.openAs(TypeErasure, PartCore, PartDetail)
+	core, err := decoded(e, TypeErasure, func(_ Leaf, parts []heldPart) ([]byte, error) {
+		return parts[0].content, named(parts, PartCore, PartDetail)
+	})
 	if err != nil {
 		return by, nil, err
 	}
-	if parts[0].held != heldOpen {
-		return by, nil, ErrWithheld
-	}
-	c := cursor{b: parts[0].content}
+	c := cursor{b: core}
 	c.lit(`{"by":{"identity":`)
 	by.Identity = c.id()
 	c.lit(`,"via":`)

@@ -25,12 +25,12 @@ func (l *Log) Outcome(o writ.Outcome) {
 // sealOutcomes makes the parts of an outcomes entry: their number, and each as
 // a member with a salt of its own, so that one can be shown without the others.
 func sealOutcomes(outcomes []writ.Outcome) *packer {
-	p := &packer{}
+	p := &packer{pack: make([]byte, 0, 128+160*len(outcomes))}
 	p.begin(PartCore)
 	p.pack = append(appendInt(append(p.pack, `{"count":`...), int64(len(outcomes))), '}')
 	p.end()
 	members := make([][]byte, len(outcomes))
-	buf := make([]byte, 0, 96*len(outcomes))
+	buf := make([]byte, 0, 112*len(outcomes))
 	for i := range outcomes {
 		from := len(buf)
 		buf = appendOutcome(buf, &outcomes[i])

@@ -70,10 +70,17 @@ func partHash(name string, salt, content []byte) (sum [32]byte) {
 }
 
 // memberHash is the RFC 6962 leaf hash of one member.
-func memberHash(salt, content []byte) tlog.Hash {
-	b := make([]byte, 0, len(memberDomain)+len(salt)+len(content))
-	b = append(append(append(b, memberDomain...), salt...), content...)
-	return tlog.RecordHash(b)
+func memberHash(salt, content []byte) (sum tlog.Hash) {
+	h := hashers.Get().(*hasher)
+	h.h.Reset()
+	// The leading zero byte is the leaf prefix of RFC 6962, section 2.1.
+	h.h.Write([]byte("\x00" + memberDomain))
+	h.h.Write(salt)
+	h.h.Write(content)
+	h.h.Sum(h.sum[:0])
+	sum = h.sum
+	hashers.Put(h)
+	return sum
 }
 
 // membersRoot is MTH of RFC 6962, section 2.1, over member hashes.
@@ -138,11 +145,12 @@ func (p *packer) members(contents [][]byte) {
 	p.header(PartMembers, heldMembers)
 	p.pack = binary.BigEndian.AppendUint32(p.pack, uint32(len(contents)))
 	hashes := make([]tlog.Hash, len(contents))
+	salts := make([]byte, saltSize*len(contents))
+	_, _ = rand.Read(salts) // one call for all of them
 	for i, c := range contents {
-		p.pack = append(p.pack, heldOpen)
-		at := len(p.pack)
-		p.pack = appendSalt(p.pack)
-		hashes[i] = memberHash(p.pack[at:], c)
+		salt := salts[saltSize*i : saltSize*(i+1)]
+		hashes[i] = memberHash(salt, c)
+		p.pack = append(append(p.pack, heldOpen), salt...)
 		p.pack = binary.BigEndian.AppendUint32(p.pack, uint32(len(c)))
 		p.pack = append(p.pack, c...)
 	}
@@ -189,7 +197,7 @@ func parsePack(b []byte) ([]heldPart, error) {
 	parts := make([]heldPart, n)
 	for i := range parts {
 		p := &parts[i]
-		p.name = string(r.take(int(r.u8())))
+		p.name = known(r.take(int(r.u8())))
 		if p.name == "" || len(p.name) > 32 || (i > 0 && p.name <= parts[i-1].name) {
 			return nil, errPack
 		}

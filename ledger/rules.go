@@ -61,7 +61,7 @@ func (v *verification) entry(e Entry) {
 		v.problem(e.Seq, "its incarnation is not the log's", "entries of a restored and of the old log were mixed")
 	}
 	v.incarnation = leaf.Incarnation
-	_, parts, err := e.open()
+	parts, err := e.parts(&leaf)
 	if err != nil {
 		v.problem(e.Seq, "its parts are not those that its leaf commits to", "a part was changed after it was written")
 		return
@@ -78,23 +78,23 @@ func (v *verification) entry(e Entry) {
 			}
 		}
 	}
-	v.typed(e, leaf)
+	v.typed(e, leaf, parts)
 }
 
 // typed applies the rules of an entry's type.
-func (v *verification) typed(e Entry, leaf Leaf) {
+func (v *verification) typed(e Entry, leaf Leaf, parts []heldPart) {
 	var err error
 	switch leaf.Type {
 	case TypeGenesis:
 		_, err = DecodeGenesis(e)
 	case TypeChange:
-		err = v.change(e)
+		err = v.change(e.Seq, leaf, parts)
 	case TypeAllow:
-		err = v.allow(e)
+		err = v.allow(e.Seq, leaf, parts)
 	case TypeOutcomes:
-		err = v.outcomes(e)
+		err = v.outcomes(e.Seq, leaf, parts)
 	case TypeDenials:
-		err = v.denials(e)
+		err = v.denials(e.Seq, leaf, parts)
 	case TypeCut:
 		var r *CutReport
 		if r, err = DecodeCut(e); err == nil {
@@ -130,21 +130,21 @@ func (v *verification) typed(e Entry, leaf Leaf) {
 	}
 }
 
-func (v *verification) change(e Entry) error {
+func (v *verification) change(seq int64, leaf Leaf, parts []heldPart) error {
 	v.report.Changes++
-	v.changes = append(v.changes, e.Seq)
+	v.changes = append(v.changes, seq)
 	prev := v.lastChange
-	v.lastChange, v.epoch = e.Seq, v.epoch+1
-	ch, err := DecodeChange(e)
+	v.lastChange, v.epoch = seq, v.epoch+1
+	ch, err := readChanged(leaf, parts)
 	if err != nil {
 		return err
 	}
 	if ch.Prev != prev || ch.Epoch != v.epoch {
-		v.problem(e.Seq, "it does not follow the change before it", "a change was removed or put in between")
+		v.problem(seq, "it does not follow the change before it", "a change was removed or put in between")
 	}
 	for _, id := range ch.Refs {
 		s := v.rows[id]
-		s.seq, s.inactive = e.Seq, false
+		s.seq, s.inactive = seq, false
 		v.rows[id] = s
 	}
 	for _, id := range ch.Inactive {
@@ -159,7 +159,7 @@ func (v *verification) change(e Entry) error {
 		}
 		s := v.rows[r.ID]
 		if s.final && !facts.State.Final() {
-			v.problem(e.Seq, "it revives "+string(r.ID)+", which had ended for good", "what is revoked stays revoked; the change was not made by Writ")
+			v.problem(seq, "it revives "+string(r.ID)+", which had ended for good", "what is revoked stays revoked; the change was not made by Writ")
 		}
 		s.expires, s.uses, s.final = facts.Expires, facts.Uses, facts.State.Final()
 		v.rows[r.ID] = s
@@ -169,37 +169,37 @@ func (v *verification) change(e Entry) error {
 
 // allow is invariant 6: nothing that the use rests on had ended before it, in
 // log order.
-func (v *verification) allow(e Entry) error {
+func (v *verification) allow(seq int64, leaf Leaf, parts []heldPart) error {
 	v.report.Allows++
-	a, err := DecodeAllow(e)
+	a, err := readAllow(leaf, parts)
 	if err != nil {
 		return err
 	}
 	d := &a.Decision
 	use := writ.UseOf(d.ID)
 	if _, twice := v.pending[use]; twice || !d.ID.Is(writ.KindDecision) {
-		v.problem(e.Seq, "its decision is recorded twice, or has no id", "a use was recorded that was not decided by itself")
+		v.problem(seq, "its decision is recorded twice, or has no id", "a use was recorded that was not decided by itself")
 	}
-	v.pending[use] = pendingUse{e.Seq, a.Leaf.Time}
+	v.pending[use] = pendingUse{seq, a.Leaf.Time}
 	if d.Epoch.Incarnation > a.Incarnation || d.Epoch.Incarnation == a.Incarnation && d.Epoch.N > v.epoch {
-		v.problem(e.Seq, "it was decided on changes that the log did not have yet", "entries were reordered or removed")
+		v.problem(seq, "it was decided on changes that the log did not have yet", "entries were reordered or removed")
 	}
 	for _, own := range []writ.ID{d.Session, d.Grant, d.Credential, d.Version, d.Identity} {
 		if !slices.Contains(d.Rests, own) {
-			v.problem(e.Seq, "it does not say that it rests on "+string(own), "the use was recorded without all of its basis")
+			v.problem(seq, "it does not say that it rests on "+string(own), "the use was recorded without all of its basis")
 		}
 	}
 	for _, id := range d.Rests {
 		s, known := v.rows[id]
 		switch {
 		case !known:
-			v.problem(e.Seq, "it rests on "+string(id)+", which the log never recorded", "the authority for the use was made up")
+			v.problem(seq, "it rests on "+string(id)+", which the log never recorded", "the authority for the use was made up")
 		case s.inactive:
-			v.problem(e.Seq, "it follows the end of "+string(id)+", which it rests on", "a credential was used after its revocation was recorded")
+			v.problem(seq, "it follows the end of "+string(id)+", which it rests on", "a credential was used after its revocation was recorded")
 		case s.expires.Passed(a.Leaf.Time):
-			v.problem(e.Seq, "it follows the expiry of "+string(id)+", which it rests on", "a credential was used after its time")
+			v.problem(seq, "it follows the expiry of "+string(id)+", which it rests on", "a credential was used after its time")
 		case s.uses > 0 && s.used >= s.uses:
-			v.problem(e.Seq, "it exceeds the number of uses of "+string(id), "a grant was used more often than it allows")
+			v.problem(seq, "it exceeds the number of uses of "+string(id), "a grant was used more often than it allows")
 		}
 		if s.uses > 0 {
 			s.used++
@@ -210,14 +210,14 @@ func (v *verification) allow(e Entry) error {
 		s, known := v.rows[r.ID]
 		current := d.Epoch == writ.Epoch{Incarnation: v.incarnation, N: v.epoch}
 		if !known || r.Seq > s.seq || current && r.Seq != s.seq {
-			v.problem(e.Seq, "it was decided on a state of "+string(r.ID)+" that the log does not have", "the decision was made on facts that were not recorded")
+			v.problem(seq, "it was decided on a state of "+string(r.ID)+" that the log does not have", "the decision was made on facts that were not recorded")
 		}
 	}
 	return nil
 }
 
-func (v *verification) outcomes(e Entry) error {
-	o, err := DecodeOutcomes(e)
+func (v *verification) outcomes(seq int64, leaf Leaf, parts []heldPart) error {
+	o, err := readOutcomes(leaf, parts)
 	if err != nil {
 		return err
 	}
@@ -225,15 +225,15 @@ func (v *verification) outcomes(e Entry) error {
 	for i := range o.List {
 		use := o.List[i].Use
 		if _, open := v.pending[use]; !open && !v.cfg.Partial {
-			v.problem(e.Seq, "it has an outcome of "+string(use)+", which was not allowed before, or had one", "a use was carried out without a record, or its allow was removed")
+			v.problem(seq, "it has an outcome of "+string(use)+", which was not allowed before, or had one", "a use was carried out without a record, or its allow was removed")
 		}
 		delete(v.pending, use)
 	}
 	return nil
 }
 
-func (v *verification) denials(e Entry) error {
-	d, err := DecodeDenials(e)
+func (v *verification) denials(seq int64, leaf Leaf, parts []heldPart) error {
+	d, err := readDenied(leaf, parts)
 	switch {
 	case err != nil:
 		return err
