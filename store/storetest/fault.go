@@ -96,12 +96,14 @@ type conn struct {
 
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	var inner driver.Tx
+	began := false
 	err := c.hooks.around(Op{Kind: "begin"}, func() (err error) {
 		inner, err = c.fullConn.BeginTx(ctx, opts)
+		began = err == nil
 		return err
 	})
 	if err != nil {
-		if inner != nil {
+		if began {
 			err = errors.Join(err, inner.Rollback())
 		}
 		return nil, err

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -71,6 +72,9 @@ func TestUnknownCommit(t *testing.T) {
 	}
 }
 
+// behind are the statements of the index of uses, which follows by itself.
+var behind = regexp.MustCompile(`indexed|\buses\b|\bnames\b|FROM entries|^SELECT number`)
+
 // TestFailingStatements: wherever a statement of an act fails, nothing of the
 // act stays, nobody is told of it, and the next one works.
 func TestFailingStatements(t *testing.T) {
@@ -92,7 +96,7 @@ func TestFailingStatements(t *testing.T) {
 			m.Hook(func(op Op) *Fault {
 				mu.Lock()
 				defer mu.Unlock()
-				if op.Kind == "commit" || op.Kind == "rollback" || strings.HasPrefix(op.SQL, "ROLLBACK") || strings.HasPrefix(op.SQL, "RELEASE") {
+				if op.SQL == "" || strings.HasPrefix(op.SQL, "ROLLBACK") || strings.HasPrefix(op.SQL, "RELEASE") || behind.MatchString(op.SQL) {
 					return nil
 				}
 				if count++; count == n {
