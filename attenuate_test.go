@@ -225,8 +225,9 @@ func anyContext(t *rapid.T) Context {
 // accepts, its parent admits too. The test also counts that it looked at
 // something: children accepted, and requests they admit.
 func TestInvariant09AttenuationIsSound(t *testing.T) {
-	var accepted, admitted int
+	var drawn, accepted, admitted int
 	sound := func(rt *rapid.T) {
+		drawn++
 		parent := anyGrant().Draw(rt, "parent")
 		child := narrowed(rt, parent)
 		if parent.Validate() != nil || child.Validate() != nil || Attenuates(&child, &parent, 4) != nil {
@@ -253,13 +254,13 @@ func TestInvariant09AttenuationIsSound(t *testing.T) {
 			}
 		}
 	}
-	for range 10 { // a few hundred cases each, whatever -rapid.checks says
+	for range 10 {
 		rapid.Check(t, sound)
 	}
-	if accepted < 50 || admitted < 500 {
-		t.Fatalf("the generators are too wide: %d children accepted, %d requests admitted", accepted, admitted)
+	if accepted < drawn/20 || admitted < drawn/2 {
+		t.Fatalf("the generators are too wide: of %d children %d accepted, %d requests admitted", drawn, accepted, admitted)
 	}
-	t.Logf("%d children accepted, %d requests admitted by one", accepted, admitted)
+	t.Logf("of %d children %d accepted, %d requests admitted by one", drawn, accepted, admitted)
 }
 
 func rulesOf(g Grant) []string {
