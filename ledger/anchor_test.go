@@ -169,6 +169,9 @@ func TestCheckpointsFollowTheLog(t *testing.T) {
 		if _, err := b.Checkpoint(t.Context()); !errors.Is(err, errDisk) {
 			t.Errorf("Checkpoint = %v", err)
 		}
+		if n := b.Counts().Anchored; n != 2 {
+			t.Errorf("anchored at %d while the anchor fails", n)
+		}
 		b.anchor.set(nil, nil)
 		pass(2 * checkpointEvery)
 		n, _ := b.anchor.Load(b.org)

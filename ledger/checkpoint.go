@@ -92,6 +92,8 @@ type signed struct {
 	head Head
 	note []byte
 	kept bool // it is in the anchor
+	// anchored is the size of the newest checkpoint that is in the anchor.
+	anchored int64
 }
 
 // Checkpoint signs the newest durable size and gives the note; it is anchored
@@ -115,7 +117,7 @@ func (l *Log) Checkpoint(context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	l.signed.kept = true
+	l.signed.kept, l.signed.anchored = true, l.signed.head.Size
 	return l.signed.note, nil
 }
 
@@ -125,7 +127,8 @@ func (s *state) checkpoint(origin string) Checkpoint {
 }
 
 // checkpointLoop signs and anchors a growing log every second. A failure is
-// tried again a second later; Checkpoint's callers see it.
+// tried again a second later; Checkpoint's callers see it, and Counts shows an
+// anchor that stays behind.
 func (l *Log) checkpointLoop() {
 	defer close(l.sealed)
 	for {

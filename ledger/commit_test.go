@@ -326,9 +326,10 @@ func TestAPanicInAnActFailsItsBatchAndNothingElse(t *testing.T) {
 	b.verify()
 }
 
-// Whatever an operation of the storage does, the caller's answer and the log
-// agree, the log goes on, and a new start finds it whole.
-func TestFaultsLeaveNothingHalfDone(t *testing.T) {
+// TestInvariant01NoRecordNoReceipt: whatever an operation of the storage does,
+// there is a receipt exactly when the allow is in the log; the log goes on, and
+// a new start finds it whole.
+func TestInvariant01NoRecordNoReceipt(t *testing.T) {
 	for _, c := range []struct {
 		op     string
 		f      fault
@@ -361,9 +362,12 @@ func TestFaultsLeaveNothingHalfDone(t *testing.T) {
 				}
 				return fine
 			})
-			_, err := b.Append(t.Context(), a)
+			receipt, err := b.Append(t.Context(), a)
 			if hits != 1 {
 				t.Fatal("the fault was not met")
+			}
+			if _, opens := receipt.Spend(); opens != c.in {
+				t.Errorf("the receipt opens: %v", opens)
 			}
 			if c.in != (err == nil) || err != nil && writ.KindOf(err) != writ.KindUnavailable {
 				t.Errorf("Append = %v", err)

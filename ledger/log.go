@@ -127,6 +127,7 @@ type Counts struct {
 	OpenUses        int   // allowed, without an outcome yet
 	Unauthenticated int64 // denials of nobody in particular, which are only counted
 	Strays          int64 // outcomes of uses that are not open: a defect of the caller
+	Anchored        int64 // entries that the newest anchored checkpoint covers
 }
 
 // Counts gives the log's figures now.
@@ -135,7 +136,10 @@ func (l *Log) Counts() Counts {
 	l.q.mu.Lock()
 	open := len(l.q.open)
 	l.q.mu.Unlock()
-	return Counts{Entries: h.Size, Epoch: h.Epoch, Batches: l.counts.batches.Load(), OpenUses: open,
+	l.signed.mu.Lock()
+	anchored := l.signed.anchored
+	l.signed.mu.Unlock()
+	return Counts{Entries: h.Size, Epoch: h.Epoch, Anchored: anchored, Batches: l.counts.batches.Load(), OpenUses: open,
 		Unauthenticated: l.counts.unauthenticated.Load(), Strays: l.counts.strays.Load()}
 }
 
@@ -267,7 +271,8 @@ func (l *Log) stop(err error) {
 	}
 }
 
-// Close takes no more work, writes what waits, outcomes and summaries of
+// Close is called when nothing that uses the log runs any more: an outcome that
+// comes later is lost. It takes no more work, writes what waits, outcomes and summaries of
 // denials included, signs and anchors the last checkpoint and ends. When ctx
 // ends first, work that is not durable by then fails.
 func (l *Log) Close(ctx context.Context) error {
