@@ -105,10 +105,6 @@ func admitUses(ctx context.Context, tx Basis, b *Batch, uses []*use) error {
 			u.err = &BasisGone{Expired: true}
 			continue
 		}
-		if d := u.terms.Decision.Epoch; d.Incarnation == epoch.Incarnation && d.N < b.guarded {
-			u.err = &BasisGone{Guardrails: true}
-			continue
-		}
 		if u.terms.Decision.Epoch != epoch {
 			moved = append(moved, u.terms.Decision.Rests...)
 		}
@@ -117,6 +113,14 @@ func admitUses(ctx context.Context, tx Basis, b *Batch, uses []*use) error {
 	if len(moved) > 0 {
 		if err := recheck(ctx, tx, epoch, now, uses, moved); err != nil {
 			return err
+		}
+	}
+	// What is alive may still say something else than when it was decided on.
+	for _, u := range uses {
+		if d := u.terms.Decision.Epoch; u.err == nil && d.Incarnation == epoch.Incarnation && d.N < epoch.N {
+			if gone := b.recent.since(d.N, u.terms.Records); gone != nil {
+				u.err = gone
+			}
 		}
 	}
 	if len(limited) > 0 {

@@ -16,9 +16,9 @@ type Batch struct {
 	entries []Entry
 	hashes  []tlog.Hash
 	changes []int64 // seqs of the change entries among entries
-	// guarded is the epoch of the newest change of a guardrail: an allow decided
-	// before it was not judged by what now holds.
-	guarded int64
+	// recent are the newest changes: an allow decided before one of them may have
+	// been judged by what no longer holds.
+	recent recent
 }
 
 // Time is the time of every entry of the batch: the clock's, but never before
@@ -43,9 +43,7 @@ func (b *Batch) Change(c Change) (Mark, error) {
 	b.head.Epoch, b.head.LastChange = epoch, seq
 	b.changes = append(b.changes, seq)
 	for _, r := range c.Rows {
-		if r.ID.Kind() == writ.KindPolicy {
-			b.guarded = epoch
-		}
+		b.recent.add(epoch, r.ID)
 	}
 	return Mark{Seq: seq, Digest: digest, Epoch: b.Epoch()}, nil
 }
@@ -95,17 +93,17 @@ func (b *Batch) add(typ string, p *packer) tlog.Hash {
 // savepoint is what truncate goes back to.
 type savepoint struct {
 	entries, changes int
-	guarded          int64
+	recent           recent
 	head             Head
 }
 
 func (b *Batch) save() savepoint {
-	return savepoint{len(b.entries), len(b.changes), b.guarded, b.head}
+	return savepoint{len(b.entries), len(b.changes), b.recent, b.head}
 }
 
 func (b *Batch) truncate(s savepoint) {
 	b.entries, b.hashes, b.changes = b.entries[:s.entries], b.hashes[:s.entries], b.changes[:s.changes]
-	b.guarded, b.head = s.guarded, s.head
+	b.recent, b.head = s.recent, s.head
 }
 
 // act is one business act that waits for the committer or runs in it.

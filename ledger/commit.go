@@ -227,7 +227,7 @@ func (l *Log) attempt(w *work) error {
 	if !sameHead(&head, &now) {
 		return errors.Join(errMoved, tx.Rollback(ctx))
 	}
-	b := &Batch{head: head, guarded: l.guarded}
+	b := &Batch{head: head, recent: l.recent}
 	b.head.Time = max(head.Time, writ.At(l.cfg.Clock()))
 	b.entries, b.hashes = make([]Entry, 0, len(w.uses)+2), nil
 	if err := l.fill(ctx, tx, b, w); err != nil { // 2, 3
@@ -255,7 +255,7 @@ func (l *Log) attempt(w *work) error {
 		}
 	}
 	l.counts.batches.Add(1)
-	l.publish(b.head, next, b.guarded) // 7
+	l.publish(b.head, next, b.recent) // 7
 	for _, a := range w.acts {
 		if a.after != nil {
 			a.after()
@@ -401,7 +401,7 @@ func (l *Log) catchUp() error {
 	if err != nil {
 		return err
 	}
-	l.publish(head, t, head.Epoch) // it may have changed guardrails: decide anew
+	l.publish(head, t, recent{floor: head.Epoch}) // it may have changed guardrails: decide anew
 	return nil
 }
 

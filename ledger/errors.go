@@ -19,6 +19,8 @@ type BasisGone struct {
 	Dead      []writ.ID // revoked, suspended, expired or missing
 	Exhausted writ.ID   // the grant whose number of uses is used up
 	Expired   bool      // something the allow rests on expired before its entry
+	// Changed is a fact that is not what it was when the allow was decided.
+	Changed writ.ID
 	// Guardrails: a guardrail changed after the allow was decided.
 	Guardrails bool
 }
@@ -34,6 +36,9 @@ func (g *BasisGone) Error() string {
 			names[i] = string(id)
 		}
 		return "no longer in force: " + strings.Join(names, ", ")
+	}
+	if g.Changed != "" {
+		return string(g.Changed) + " changed after the use was decided"
 	}
 	if g.Guardrails {
 		return "the guardrails changed after the use was decided"

@@ -82,10 +82,10 @@ type Log struct {
 	q queue
 	// state is the newest durable one. Only the committer stores it.
 	state atomic.Pointer[state]
-	// tree and guarded (see Batch) are the committer's: the published tree or a
-	// detached copy of it, the epoch of the newest change of a guardrail.
-	tree    *tree
-	guarded int64
+	// tree and recent (see Batch) are the committer's: the published tree or a
+	// detached copy of it, and what the newest changes touched.
+	tree   *tree
+	recent recent
 
 	denied denialTable
 	signed signed
@@ -250,8 +250,8 @@ func (l *Log) Await(ctx context.Context, size int64) (int64, error) {
 var errClosed = writ.Errorf(writ.KindUnavailable, "the ledger is closed").WithFix("writ status")
 
 // publish makes a committed state the newest.
-func (l *Log) publish(head Head, t *tree, guarded int64) {
-	l.guarded = guarded
+func (l *Log) publish(head Head, t *tree, r recent) {
+	l.recent = r
 	old := l.state.Swap(&state{head: head, tree: t, grown: make(chan struct{})})
 	l.tree = t
 	close(old.grown)
