@@ -83,6 +83,9 @@ func (j *judgement) governed() error {
 	return nil
 }
 
+// maxConditions bounds a grant's networks, times and programs, each.
+const maxConditions = 100
+
 // grant follows the grant to its root and asks whether each lies within the
 // one it was made from (invariant 9).
 func (j *judgement) grant() error {
@@ -96,6 +99,10 @@ func (j *judgement) grant() error {
 		}
 		if err := j.live(id, g.State, g.Expires); err != nil {
 			return err
+		}
+		// Comparing two grants costs the product of their sizes.
+		if c := &g.Conditions; g.Validate() != nil || max(len(c.Networks), len(c.Windows), len(c.Executables)) > maxConditions {
+			return j.wrong(id, "the grant "+string(id)+" is not one that can be given")
 		}
 		if n := len(j.grants); n > 0 {
 			if err := writ.Attenuates(j.grants[n-1], g, j.settings.Depth()); err != nil {
