@@ -66,8 +66,6 @@ type Intent struct {
 	// carrier. Only now does a client that expects 100-continue get it. Nil: the
 	// request has no body.
 	Spool func(limit int64) ([]byte, error)
-	// Connection is the tunnel or relay connection that the request came on.
-	Connection *Lease
 }
 
 // SpoolLimit is the largest body that a rule can look into, in bytes.
@@ -104,9 +102,10 @@ const attempts = 4
 //     finds the use whatever it has got to.
 //  2. The facts are read: one view, stamped with its epoch.
 //  3. The decision is made from them alone.
-//  4. The lease is tied to all the decision rests on, then the entry is made
-//     durable. A change of authority that is committed before the entry is seen
-//     by the ledger's recheck; one committed after it finds the lease.
+//  4. The lease is tied to all the decision rests on, unless authority changed
+//     since the facts were read; from here on a change finds the lease, and
+//     what it narrows is judged again. Then the entry is made durable. An end
+//     that is committed before the entry is seen by the ledger's recheck, too.
 //  5. The secret is opened with the receipt.
 //  6. The carrier runs. A crash from here on leaves an allow without an
 //     outcome, which is itself a finding.
@@ -140,11 +139,13 @@ func (b *Broker) Use(ctx context.Context, in Intent, carry Carrier) (*writ.Decis
 		if !allow.OK() {
 			return b.refuse(log, ask, facts, &decision, nil)
 		}
+		if !b.flights.rest(lease, ask, facts.Epoch, decision.Rests) {
+			continue // authority changed since the facts were read: decide anew
+		}
 		if !b.Authority.Take(ask.Org, decision.Rests) {
 			// Somebody else took the last one since the facts were read.
 			return b.refuse(log, ask, nil, b.denial(ask, writ.QuotaExceeded, "the rate of the grant is exhausted for now"), nil)
 		}
-		b.flights.rest(lease, ask, decision.Rests)
 		receipt, err := log.Append(lease.Context(), allow, mentioned(facts)...)
 		var gone *ledger.BasisGone
 		switch {

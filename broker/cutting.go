@@ -108,11 +108,12 @@ func (b *Broker) Apply(change ledger.Committed) {
 			touched = append(touched, n.ID)
 		}
 	}
+	b.flights.apply(change.Org, change.Epoch)
 	for _, l := range b.flights.resting(change.Org, dead) {
 		c.cut(l)
 	}
 	for _, l := range b.flights.resting(change.Org, touched) {
-		if ask := b.flights.askOf(l); ask != nil && !l.WasCut() {
+		if ask, ok := b.flights.askOf(l); ok && !l.WasCut() {
 			c.judging.Go(func() { b.judgeAgain(c, l, ask) })
 		}
 	}
@@ -124,7 +125,7 @@ func (b *Broker) Apply(change ledger.Committed) {
 func (b *Broker) Stale(org writ.ID) {
 	c := &cutting{report: Report{Org: org, Decided: b.Clock()}}
 	for _, l := range b.flights.resting(org, []writ.ID{org}) {
-		if ask := b.flights.askOf(l); ask != nil {
+		if ask, ok := b.flights.askOf(l); ok {
 			c.judging.Go(func() { b.judgeAgain(c, l, ask) })
 		}
 	}
@@ -158,10 +159,9 @@ func standing(v any, now writ.Time) (live, everyone bool) {
 }
 
 // judgeAgain ends a use that would be refused now.
-func (b *Broker) judgeAgain(c *cutting, l *Lease, ask *writ.Ask) {
-	again := *ask
-	again.Time = writ.At(b.Clock())
-	facts, err := b.Authority.Facts(l.Context(), &again)
+func (b *Broker) judgeAgain(c *cutting, l *Lease, ask writ.Ask) {
+	ask.Time = writ.At(b.Clock())
+	facts, err := b.Authority.Facts(l.Context(), &ask)
 	if err != nil {
 		c.cut(l) // unknown is deny
 		return
@@ -169,7 +169,7 @@ func (b *Broker) judgeAgain(c *cutting, l *Lease, ask *writ.Ask) {
 	for i := range facts.Candidates {
 		facts.Candidates[i].RateLeft = true // a rate is about starting a use, not about going on
 	}
-	if d := decide.Simulate(&again, facts); !d.Allow {
+	if d := decide.Simulate(&ask, facts); !d.Allow {
 		c.cut(l)
 	}
 }

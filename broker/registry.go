@@ -47,9 +47,10 @@ type Lease struct {
 	lost   atomic.Bool   // closed by Lose
 	once   sync.Once
 
-	// rests and ask are guarded by registry.mu.
+	// rests, ask and asked are guarded by registry.mu.
 	rests []writ.ID
-	ask   *writ.Ask
+	ask   writ.Ask // a copy: the use that it belongs to may still write to its own
+	asked bool
 }
 
 // Context ends when the lease is cut or closed, or when what it rests on runs out.
@@ -84,11 +85,22 @@ func (l *Lease) Lose() {
 // registry maps everything in flight to what it rests on. A cut costs what it
 // finds, never a walk over everything.
 type registry struct {
-	mu   sync.Mutex
-	byID map[writ.Ref]map[*Lease]struct{}
+	mu      sync.Mutex
+	byID    map[writ.Ref]map[*Lease]struct{} // guarded by mu
+	applied map[writ.ID]writ.Epoch           // of each organization's newest change; guarded by mu
 }
 
-func newRegistry() *registry { return &registry{byID: map[writ.Ref]map[*Lease]struct{}{}} }
+func newRegistry() *registry {
+	return &registry{byID: map[writ.Ref]map[*Lease]struct{}{}, applied: map[writ.ID]writ.Epoch{}}
+}
+
+// apply notes that a change was committed, before anybody looks for what it
+// concerns.
+func (r *registry) apply(org writ.ID, epoch writ.Epoch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.applied[org] = epoch
+}
 
 // open registers a lease that rests on the given ids and on its organization.
 func (r *registry) open(ctx context.Context, org writ.ID, f Flight, rests ...writ.ID) *Lease {
@@ -102,13 +114,20 @@ func (r *registry) open(ctx context.Context, org writ.ID, f Flight, rests ...wri
 }
 
 // rest adds what the lease turned out to rest on, and what it asks for, so
-// that it can be judged again when that changes.
-func (r *registry) rest(l *Lease, ask *writ.Ask, rests []writ.ID) {
+// that it can be judged again when that changes. It reports false, and the
+// decision is worth nothing, when a change came after the facts were read at
+// epoch: that change looked for the lease before it could be found here, and
+// the recheck of the entry sees only what has ended, not what was narrowed.
+func (r *registry) rest(l *Lease, ask *writ.Ask, epoch writ.Epoch, rests []writ.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l.ask = ask
+	if at, changed := r.applied[l.org]; changed && (at.Incarnation != epoch.Incarnation || at.N > epoch.N) {
+		return false
+	}
+	l.ask, l.asked = *ask, true
 	l.rests = append(l.rests, rests...)
 	r.linkLocked(l, rests)
+	return true
 }
 
 func (r *registry) linkLocked(l *Lease, ids []writ.ID) {
@@ -146,11 +165,12 @@ func (r *registry) resting(org writ.ID, ids []writ.ID) []*Lease {
 	return slices.Collect(maps.Keys(found))
 }
 
-// askOf gives what the lease asks for, nil when it is not a use.
-func (r *registry) askOf(l *Lease) *writ.Ask {
+// askOf gives what the lease asks for, false when it is not a use, or one that
+// is not decided yet.
+func (r *registry) askOf(l *Lease) (writ.Ask, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return l.ask
+	return l.ask, l.asked
 }
 
 // cutLease ends a lease now. It does not wait; it reports whether this call

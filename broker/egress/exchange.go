@@ -63,7 +63,7 @@ func (s *Server) exchange(ctx context.Context, c *wire.Conn, req *wire.Request, 
 		return s.deny(ctx, c, req, who, ask, writ.RequestAmbiguous, req.Method+" is never brokered")
 	}
 	x := &exchange{server: s, conn: c, req: req, header: header, farewell: who.farewell}
-	return x.run(ctx, ask, who)
+	return x.run(ctx, ask)
 }
 
 // destination is the canonical host and scheme that the request is for, or why
@@ -138,12 +138,11 @@ type exchange struct {
 
 // run has the request decided and carried out, and reports whether the
 // connection may go on.
-func (x *exchange) run(ctx context.Context, ask *writ.Ask, who client) bool {
+func (x *exchange) run(ctx context.Context, ask *writ.Ask) bool {
 	ctx, hangUp := context.WithCancelCause(ctx)
 	defer hangUp(nil)
 	in := broker.Intent{
 		Ask: ask, ContentType: x.req.Header.Get("Content-Type"), ContentEncoding: x.req.Header.Get("Content-Encoding"),
-		Connection: who.lease,
 	}
 	if x.req.Length != 0 {
 		in.Spool = x.spool
