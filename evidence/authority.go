@@ -141,14 +141,14 @@ func (j *judgement) grant() error {
 	return nil
 }
 
-// known is the label of somebody whom the decision's records show anyway: an
-// id is enough for everybody else.
+// known is the label of somebody who is shown anyway: an id is enough for
+// everybody else.
 func (j *judgement) known(id writ.ID) (string, []int64) {
 	if id == "" {
 		return "the program itself", nil
 	}
 	if j.names[id] != "" {
-		return j.name(id), j.seqs(id)
+		return j.person(id)
 	}
 	return show(string(id)), nil
 }

@@ -36,7 +36,7 @@ func TestUseIsProven(t *testing.T) {
 	}
 	for _, text := range []string{
 		"is signed by " + r.Signers[0], "lie in the log", "agent:claude-pay acted in session", "ana@acme.dev → agent:claude-pay", "for the task: refund order 17",
-		"ana@acme.dev answers for agent:claude-pay", "payments (" + string(s.cred.ID), "authorised by ben@acme.dev", "given by ana@acme.dev", "within which it lies",
+		"ana@acme.dev answers for agent:claude-pay", "payments (" + string(s.cred.ID), "authorised by ben@acme.dev", "given by ana@acme.dev", "add-grant by ana@acme.dev", "within which it lies",
 		"POST api.acme.test/v1/refunds/* where currency=\"EUR\" covers the request POST", "exactly the 1 policy shown", "completed with status 201",
 	} {
 		if !says(r.Proven, text) {

@@ -209,5 +209,6 @@ func (j *judgement) person(id writ.ID) (label string, seqs []int64) {
 	if err != nil || i.ID != id || i.Org != j.org {
 		return string(id), []int64{seq}
 	}
-	return show(i.Label()), []int64{seq}
+	j.names[id] = show(i.Label())
+	return j.names[id], []int64{seq}
 }
