@@ -235,21 +235,13 @@ func (c *cursor) int() int64 {
 	return n
 }
 
-// some is for optional members, which are left out when they are zero.
+// someInt is int for optional members, which are left out when they are zero.
 func (c *cursor) someInt() int64 {
 	n := c.int()
 	if n == 0 {
 		c.fail()
 	}
 	return n
-}
-
-func (c *cursor) someStr() string {
-	s := c.str()
-	if s == "" {
-		c.fail()
-	}
-	return s
 }
 
 // list calls each for every element of an array.

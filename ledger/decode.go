@@ -212,6 +212,7 @@ func (c *cursor) clipped() string {
 	return s
 }
 
+// some is clipped for optional members, which are left out when they are empty.
 func (c *cursor) some() string {
 	s := c.clipped()
 	if s == "" {

@@ -87,7 +87,7 @@ func TestVerifyNoticesEveryChangedByte(t *testing.T) {
 			if part == "pack" {
 				bytes = m.entries[i].Pack
 			}
-			for j := range bytes {
+			for j := 0; j < len(bytes); j += stride {
 				bytes[j] ^= 1 << (j % 8)
 				// A leaf that is still a leaf is noticed by the tree, which cannot
 				// say which one it was.
@@ -135,7 +135,7 @@ func TestVerifyNoticesChangedTiles(t *testing.T) {
 	}
 	b.close()
 	b.verify()
-	for j := 0; j < tileSize; j += 97 {
+	for j := 0; j < tileSize; j += 97 * stride {
 		m := b.m.copyOf()
 		m.nodes[[2]int64{0, 0}][j] ^= 0x10
 		if b.check(m).OK() {
