@@ -112,7 +112,8 @@ func (t *tx) alive(ctx context.Context, tb *table, ids []writ.ID, now writ.Time,
 	return nil
 }
 
-// UsesLeft implements ledger.Basis. A grant without a count has no uses left.
+// UsesLeft implements ledger.Basis. A grant without a count has no uses left,
+// and a row gives no more than is known from the ledger; see useLimits.
 func (t *tx) UsesLeft(ctx context.Context, grants []writ.ID) (map[writ.ID]int64, error) {
 	ctx = context.WithoutCancel(ctx)
 	left := make(map[writ.ID]int64, len(grants))
@@ -129,7 +130,8 @@ func (t *tx) UsesLeft(ctx context.Context, grants []writ.ID) (map[writ.ID]int64,
 			if err := rows.Scan(&id, &n); err != nil {
 				return t.failed(err)
 			}
-			left[id] = n
+			left[id] = t.c.limits.atMost(t.org, id, n)
+			t.left[id] = left[id]
 		}
 		return rows.Err()
 	})
@@ -140,7 +142,8 @@ func (t *tx) UsesLeft(ctx context.Context, grants []writ.ID) (map[writ.ID]int64,
 func (t *tx) TakeUses(ctx context.Context, taken map[writ.ID]int64) error {
 	ctx = context.WithoutCancel(ctx)
 	for id, n := range taken {
-		if err := t.exec(ctx, "UPDATE grant_uses SET remaining = remaining - $3 WHERE org = $1 AND grant_id = $2", t.org, id, n); err != nil {
+		t.left[id] -= n
+		if err := t.exec(ctx, "UPDATE grant_uses SET remaining = $3 WHERE org = $1 AND grant_id = $2", t.org, id, t.left[id]); err != nil {
 			return err
 		}
 	}

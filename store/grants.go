@@ -44,6 +44,7 @@ func (s *Store) AddGrant(ctx context.Context, by writ.Actor, g writ.Grant) (*wri
 			if err := w.tx.exec(ctx, `INSERT INTO grant_uses (org, grant_id, remaining) VALUES ($1, $2, $3)`, w.org, n.ID, n.Limits.Uses); err != nil {
 				return nil, err
 			}
+			w.tx.left[n.ID] = n.Limits.Uses
 		}
 		w.add(n.ID, &n)
 		return &n, nil

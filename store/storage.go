@@ -60,7 +60,7 @@ func (s storage) Begin(ctx context.Context, org writ.ID) (ledger.Tx, ledger.Head
 	if err != nil {
 		return nil, ledger.Head{}, errors.Join(s.c.explain(err), t.Rollback())
 	}
-	return &tx{c: s.c, sql: t, org: org, number: h.Number, written: map[writ.ID]int64{}}, h, nil
+	return &tx{c: s.c, sql: t, org: org, number: h.Number, written: map[writ.ID]int64{}, left: map[writ.ID]int64{}}, h, nil
 }
 
 // tx is the transaction of one batch.
@@ -75,6 +75,9 @@ type tx struct {
 	// written are the nouns that acts of this batch have changed so far, with the
 	// seq of the entry: the index does not know of them before COMMIT.
 	written map[writ.ID]int64
+	// left are the limited grants that this batch looked at, and the uses that
+	// they have left once it is committed.
+	left map[writ.ID]int64
 }
 
 // entryChunk is how many entries one statement inserts: past a few rows the
@@ -161,6 +164,7 @@ func (t *tx) Commit(ctx context.Context) error {
 	}
 	err := t.sql.Commit() // both drivers end the transaction when it fails
 	if err == nil {
+		t.c.limits.set(t.org, t.left)
 		t.c.uses.notice(t.org)
 	}
 	return t.c.explainCommit(err)

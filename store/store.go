@@ -66,6 +66,7 @@ type core struct {
 	token       string // ours in the table holder
 	spare       spare
 	uses        *useIndex
+	limits      useLimits
 
 	statements statements
 	numbers    sync.Map // writ.ID of an organization -> int64, its number
@@ -195,7 +196,14 @@ func (c *core) recoverLog(ctx context.Context, org writ.ID) (*ledger.Log, error)
 		Org: org, Storage: storage{c}, Signer: signer, Origin: c.cfg.Origin(org), Clock: c.cfg.Clock, Anchor: c.cfg.Anchor,
 		Uncertain: func(err error) { c.stale(org, err) },
 	})
-	return l, c.explain(err)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	// Before anybody has the log, and so before anything is used.
+	if err := c.countUses(ctx, l, org); err != nil {
+		return nil, errors.Join(err, l.Close(ctx))
+	}
+	return l, nil
 }
 
 // Close ends the logs, which write what they have, and the database.
