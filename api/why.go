@@ -50,6 +50,8 @@ func (s *Server) why(ctx context.Context, ref string) (*client.Why, error) {
 		w.Note = "what was asked was erased"
 	case slices.Contains(unreplayable, reason):
 		w.Note = "the denial " + string(reason) + " does not come from recorded facts alone, so it cannot be decided again"
+	case len(j.Records) == 0:
+		w.Note = "it was denied without a decision on facts, so it cannot be decided again"
 	case s.Rebuild == nil:
 		w.Note = "this server does not replay decisions"
 	default:

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"writ.dev/writ"
@@ -144,19 +145,20 @@ func (b *Broker) Use(ctx context.Context, in Intent, carry Carrier) (*writ.Decis
 		}
 		if !b.Authority.Take(ask.Org, decision.Rests) {
 			// Somebody else took the last one since the facts were read.
-			return b.refuse(log, ask, nil, b.denial(ask, writ.QuotaExceeded, "the rate of the grant is exhausted for now"), nil)
+			return b.refuse(log, ask, facts, overtaken(ask, facts, decision, writ.QuotaExceeded, "the rate of the grant is exhausted for now"), nil)
 		}
 		receipt, err := log.Append(lease.Context(), allow, mentioned(facts)...)
 		var gone *ledger.BasisGone
 		switch {
 		case errors.As(err, &gone) && gone.Exhausted != "":
-			return b.refuse(log, ask, nil, b.denial(ask, writ.QuotaExceeded, "the number of uses of grant "+string(gone.Exhausted)+" is exhausted"), nil)
+			return b.refuse(log, ask, facts, overtaken(ask, facts, decision, writ.QuotaExceeded, "the number of uses of grant "+string(gone.Exhausted)+" is exhausted"), nil)
 		case errors.As(err, &gone):
 			continue // authority changed in between: decide anew
 		case lease.WasCut():
-			return b.refuse(log, ask, nil, b.justRevoked(ask), nil)
+			// Without its facts: they are from before the revocation.
+			return b.refuse(log, ask, nil, overtaken(ask, facts, decision, writ.SessionEnded, revokedJustNow), nil)
 		case err != nil:
-			return b.refuse(log, ask, nil, b.denial(ask, writ.LedgerUnavailable, "the ledger could not record this use, so it did not happen"), err)
+			return b.refuse(log, ask, facts, overtaken(ask, facts, decision, writ.LedgerUnavailable, "the ledger could not record this use, so it did not happen"), err)
 		}
 		return &decision, b.carryOut(log, lease, in, facts, &decision, receipt, carry)
 	}
@@ -296,6 +298,18 @@ func (b *Broker) denial(ask *writ.Ask, r writ.Reason, detail string) *writ.Decis
 	return &writ.Decision{ID: ask.ID, Time: ask.Time, Reasons: []writ.Reason{r}, Detail: detail, Session: ask.Session}
 }
 
+// overtaken is the denial of what was decided to be allowed and then could not
+// be: it keeps who asked, for whom and with which grant, which a trace tells.
+func overtaken(ask *writ.Ask, facts *decide.Facts, d writ.Decision, r writ.Reason, why string) *writ.Decision {
+	d.Allow, d.Version, d.Rule, d.Rests = false, "", 0, nil
+	d.Reasons = []writ.Reason{r}
+	path, _, _ := strings.Cut(ask.Target.Raw, "?") // a query may carry secrets (T54)
+	d.Detail = writ.Printable(facts.Identity.Label(), 80) + " may not " + writ.Printable(ask.Method, 20) + " " + writ.Printable(ask.Host, 80) + writ.Printable(path, 100) + ": " + why
+	return &d
+}
+
+const revokedJustNow = "what this request rests on was just revoked"
+
 func (b *Broker) justRevoked(ask *writ.Ask) *writ.Decision {
-	return b.denial(ask, writ.SessionEnded, "what this request rests on was just revoked")
+	return b.denial(ask, writ.SessionEnded, revokedJustNow)
 }
