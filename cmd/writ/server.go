@@ -174,7 +174,7 @@ func startServer(ctx context.Context, cfg *serverConfig, log *slog.Logger) (s *s
 		return s, err
 	}
 	// The engine holds the lock on the data: from here on nobody else makes keys.
-	if s.keys, err = openKeys(ctx, cfg); err != nil {
+	if s.keys, err = openKeys(ctx, cfg, engine); err != nil {
 		return s, errors.Join(err, engine.Close())
 	}
 	if s.store, err = store.Open(ctx, store.Config{
@@ -218,6 +218,9 @@ func (s *server) wire(ctx context.Context) error {
 	s.store.Subscribe(s.broker)
 	s.store.Subscribe(certifier)
 	s.store.Believe(s.index)
+	if err := s.vouched(ctx); err != nil {
+		return err
+	}
 	var err error
 	if s.operator, err = s.genesis(ctx); err != nil {
 		return err

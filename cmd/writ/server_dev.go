@@ -27,6 +27,28 @@ const (
 	firstKeyLife = 24 * time.Hour
 )
 
+// vouched refuses a database that lacks an organization whose log has a
+// checkpoint outside it. It comes before genesis: a database that was emptied
+// would else begin anew, and nobody would notice what is gone.
+func (s *server) vouched(ctx context.Context) error {
+	logs, err := s.keys.anchor.logs()
+	if err != nil {
+		return err
+	}
+	for _, org := range logs {
+		has, err := s.store.HasLog(ctx, org)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return writ.Errorf(writ.KindCheckFailed, "the database does not have the organization %s", org).
+				WithWhy("its log has a checkpoint in %s", s.keys.anchor.folder).
+				WithFix("put back the newest copy of the database; to give up that history and begin anew, move %s away", s.keys.anchor.folder)
+		}
+	}
+	return nil
+}
+
 // genesis finds the first organization, and on an empty database makes it with
 // its first person. Each step looks first, so that a crash between two of them
 // is mended by the next start.
@@ -117,7 +139,12 @@ func writePrivate(path string, content []byte) error {
 		return err
 	}
 	_, err = f.Write(content)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	// The name has to be as durable as what comes after it: a first key whose
+	// row survives a crash and whose file does not would lock everybody out.
+	return syncFolder(filepath.Dir(path))
 }
 
 // devStatePath is where a development server says where it listens.

@@ -16,6 +16,7 @@ import (
 	"writ.dev/writ"
 	"writ.dev/writ/internal/keyring"
 	"writ.dev/writ/internal/localca"
+	"writ.dev/writ/store"
 	"writ.dev/writ/vault"
 )
 
@@ -31,10 +32,21 @@ type serverKeys struct {
 // openKeys opens the key provider and the keyring, and makes both where the
 // data folder is new. A key that is missing beside data that exists is an
 // error: a new one would lose every secret.
-func openKeys(ctx context.Context, cfg *serverConfig) (*serverKeys, error) {
+func openKeys(ctx context.Context, cfg *serverConfig, engine store.Engine) (*serverKeys, error) {
 	ringPath := filepath.Join(cfg.Data, "keyring")
 	_, err := os.Stat(ringPath)
 	fresh := errors.Is(err, fs.ErrNotExist)
+	if fresh {
+		used, err := store.Used(ctx, engine)
+		if err != nil {
+			return nil, err
+		}
+		if used {
+			return nil, writ.Errorf(writ.KindUnavailable, "the keyring %s is missing, and the database is not new", ringPath).
+				WithWhy("new keys would open none of its secrets and sign another log").
+				WithFix("put back %s and the key that belong to this database, from its backup", ringPath)
+		}
+	}
 	k := &serverKeys{}
 	if k.provider, err = openProvider(cfg, fresh); err != nil {
 		return nil, err
@@ -160,6 +172,21 @@ func (a fileAnchor) Load(org writ.ID) ([]byte, error) {
 	return b, err
 }
 
+// logs lists the organizations whose logs have a checkpoint here.
+func (a fileAnchor) logs() ([]writ.ID, error) {
+	files, err := os.ReadDir(a.folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var all []writ.ID
+	for _, f := range files {
+		if id := writ.ID(f.Name()); id.Is(writ.KindOrg) {
+			all = append(all, id)
+		}
+	}
+	return all, err
+}
+
 // Save replaces the newest checkpoint: written beside it, synced, renamed, and
 // the folder synced, so that a crash leaves the old one or the new one.
 func (a fileAnchor) Save(org writ.ID, signed []byte) (err error) {
@@ -184,7 +211,12 @@ func (a fileAnchor) Save(org writ.ID, signed []byte) (err error) {
 	if err = os.Rename(f.Name(), a.path(org)); err != nil {
 		return err
 	}
-	folder, err := os.Open(a.folder)
+	return syncFolder(a.folder)
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
 	if err != nil {
 		return err
 	}
