@@ -52,6 +52,10 @@ type Grant struct {
 	Authoriser ID         `json:"authoriser"` // the person who gave it
 }
 
+// maxOfACondition bounds each list of a grant's conditions: comparing a grant
+// with its parent costs their product.
+const maxOfACondition = 100
+
 // Validate checks a grant by itself; Attenuates checks it against its parent.
 func (g *Grant) Validate() error {
 	if len(g.Rules) == 0 || len(g.Rules) > MaxRules {
@@ -61,6 +65,9 @@ func (g *Grant) Validate() error {
 		if err := g.Rules[i].Validate("rules[" + strconv.Itoa(i) + "]"); err != nil {
 			return err
 		}
+	}
+	if len(g.Conditions.Networks) > maxOfACondition || len(g.Conditions.Windows) > maxOfACondition || len(g.Conditions.Executables) > maxOfACondition {
+		return Invalid("conditions", "a grant has at most 100 networks, windows and executables each", "split the grant")
 	}
 	for _, n := range g.Conditions.Networks {
 		if p, err := netip.ParsePrefix(n); err != nil || p != p.Masked() {

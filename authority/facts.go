@@ -143,14 +143,20 @@ func (g *gathering) path() {
 		i, _ := take[*writ.Identity](g, id)
 		f.Path = append(f.Path, i) // nil where somebody is missing
 	}
+	hop := func(s *writ.Session) {
+		// Whoever is on the path already and started a further session in it is
+		// named once: ana → planner → worker, also when Ana started the worker's.
+		if !slices.ContainsFunc(f.Path, func(i *writ.Identity) bool { return i != nil && i.ID == s.Started }) {
+			add(s.Started)
+		}
+		add(s.Identity)
+	}
 	for i := len(f.Sessions) - 1; i >= 0; i-- {
 		if s := f.Sessions[i]; s != nil {
-			add(s.Started)
-			add(s.Identity)
+			hop(s)
 		}
 	}
-	add(f.Session.Started)
-	add(f.Session.Identity)
+	hop(f.Session)
 }
 
 // owner is the living one of an owner and her backup.
