@@ -195,3 +195,42 @@ func TestMissingKeysBesideDataAreRefused(t *testing.T) {
 	// And not only the first time.
 	w.startFails(writ.KindUnavailable)
 }
+
+// A server that cannot keep its checkpoints outside the database does not
+// start; one that no longer can says so, once, and ends with words.
+func TestCheckpointsThatCannotBeKeptAreSaid(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	folder := filepath.Join(w.dir, "dev.key.checkpoints")
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	// A file in its place: root passes through modes.
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.startFails(writ.KindUnavailable); !strings.Contains(e.Fix, folder) {
+		t.Errorf("the fix is %q", e.Fix)
+	}
+	w.remove("dev.key.checkpoints")
+	if err := os.Rename(folder+".away", folder); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.open(agentName) // the log grows, and its checkpoint has nowhere to go
+	err := w.server.close()
+	w.server = nil
+	var shown *writ.Error
+	if !errors.As(err, &shown) || shown.Kind != writ.KindUnavailable || shown.Fix == "" {
+		t.Errorf("closing gives %v", err)
+	}
+	if n := strings.Count(w.log.String(), "newest checkpoint cannot be kept"); n != 1 {
+		t.Errorf("the log says it %d times", n)
+	}
+}

@@ -174,7 +174,7 @@ func startServer(ctx context.Context, cfg *serverConfig, log *slog.Logger) (s *s
 		return s, err
 	}
 	// The engine holds the lock on the data: from here on nobody else makes keys.
-	if s.keys, err = openKeys(ctx, cfg, engine); err != nil {
+	if s.keys, err = openKeys(ctx, cfg, engine, log); err != nil {
 		return s, errors.Join(err, engine.Close())
 	}
 	if s.store, err = store.Open(ctx, store.Config{

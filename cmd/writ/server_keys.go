@@ -7,8 +7,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -32,7 +34,7 @@ type serverKeys struct {
 // openKeys opens the key provider and the keyring, and makes both where the
 // data folder is new. A key that is missing beside data that exists is an
 // error: a new one would lose every secret.
-func openKeys(ctx context.Context, cfg *serverConfig, engine store.Engine) (*serverKeys, error) {
+func openKeys(ctx context.Context, cfg *serverConfig, engine store.Engine, log *slog.Logger) (*serverKeys, error) {
 	ringPath := filepath.Join(cfg.Data, "keyring")
 	_, err := os.Stat(ringPath)
 	fresh := errors.Is(err, fs.ErrNotExist)
@@ -59,7 +61,10 @@ func openKeys(ctx context.Context, cfg *serverConfig, engine store.Engine) (*ser
 	if err != nil {
 		return nil, err
 	}
-	k.anchor = fileAnchor{folder: anchorFolder(cfg)}
+	k.anchor = fileAnchor{folder: anchorFolder(cfg), failing: new(atomic.Bool), log: log}
+	if err := k.anchor.probe(); err != nil {
+		return nil, err
+	}
 	k.root, err = openRoot(ctx, k.ring)
 	return k, err
 }
@@ -159,7 +164,30 @@ func anchorFolder(cfg *serverConfig) string {
 }
 
 // fileAnchor keeps each organization's newest checkpoint in a file.
-type fileAnchor struct{ folder string }
+type fileAnchor struct {
+	folder  string
+	failing *atomic.Bool // the last Save failed
+	log     *slog.Logger
+}
+
+// probe makes the folder and a file in it: a server that could not keep its
+// checkpoints would go on without the protection that they give.
+func (a fileAnchor) probe() error {
+	if err := os.MkdirAll(a.folder, 0o700); err != nil {
+		return a.unkept(err)
+	}
+	f, err := os.CreateTemp(a.folder, ".probe-*")
+	if err != nil {
+		return a.unkept(err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (a fileAnchor) unkept(err error) error {
+	return writ.Errorf(writ.KindUnavailable, "the ledger's newest checkpoint cannot be kept in %s", a.folder).
+		WithWhy("without it, a database that is set back would not be noticed").
+		WithFix("let the server's user write to %s", a.folder).WithCause(err)
+}
 
 func (a fileAnchor) path(org writ.ID) string { return filepath.Join(a.folder, string(org)) }
 
@@ -187,9 +215,26 @@ func (a fileAnchor) logs() ([]writ.ID, error) {
 	return all, err
 }
 
-// Save replaces the newest checkpoint: written beside it, synced, renamed, and
-// the folder synced, so that a crash leaves the old one or the new one.
-func (a fileAnchor) Save(org writ.ID, signed []byte) (err error) {
+// Save replaces the newest checkpoint. The log tries again every second; what
+// it cannot do is said once, and once when it can again.
+func (a fileAnchor) Save(org writ.ID, signed []byte) error {
+	err := a.replace(org, signed)
+	if failed := err != nil; a.failing.Swap(failed) != failed {
+		if failed {
+			a.log.Error("the ledger's newest checkpoint cannot be kept outside the database", "folder", a.folder, "err", err)
+		} else {
+			a.log.Info("the ledger's checkpoints are kept again", "folder", a.folder)
+		}
+	}
+	if err != nil {
+		return a.unkept(err)
+	}
+	return nil
+}
+
+// replace writes beside the old file, syncs, renames and syncs the folder, so
+// that a crash leaves the old one or the new one.
+func (a fileAnchor) replace(org writ.ID, signed []byte) (err error) {
 	if err := os.MkdirAll(a.folder, 0o700); err != nil {
 		return err
 	}
