@@ -278,7 +278,7 @@ func (s *server) own() []netip.AddrPort {
 // serve answers on both ports.
 func (s *server) serve(ctx context.Context) {
 	s.http = &http.Server{
-		Handler: s.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		Handler: boundBodies(s.api, bodyTime), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // what a client broke is no news
 	}
 	s.wg.Go(func() {
@@ -290,6 +290,22 @@ func (s *server) serve(ctx context.Context) {
 		if err := s.proxy.Serve(ctx, s.proxyAt); err != nil {
 			s.ended <- fmt.Errorf("proxy: %w", err)
 		}
+	})
+}
+
+// bodyTime is how long the body of a request to the API may take.
+const bodyTime = 10 * time.Second
+
+// boundBodies gives the body of each request a deadline. The server reads what
+// a handler left of it before it goes on, also for callers whom it does not
+// know: a body that was announced and never sent would hold its connection for
+// ever. A request without one, as streams are, has no deadline.
+func boundBodies(next http.Handler, limit time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit)) // fails where the connection is gone
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
