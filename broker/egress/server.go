@@ -13,7 +13,6 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -25,6 +24,7 @@ import (
 
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
+	"writ.dev/writ/client/run"
 	"writ.dev/writ/internal/problem"
 	"writ.dev/writ/internal/wire"
 )
@@ -185,7 +185,7 @@ func (s *Server) serveConn(ctx context.Context, nc net.Conn, who client) {
 // the connection.
 func (s *Server) serveRequest(ctx context.Context, c *wire.Conn, req *wire.Request, who client) bool {
 	if who.tunnel == nil && !who.relayed {
-		if req.Upgrade == RelayProtocol {
+		if req.Upgrade == run.RelayProtocol {
 			s.relay(ctx, c, req, who)
 			return false
 		}
@@ -238,12 +238,6 @@ func (s *Server) session(ctx context.Context, token string) (writ.Ref, bool) {
 	return writ.Ref{Org: found.Org, ID: found.ID}, true
 }
 
-// RelayProtocol is the upgrade that the relay of `writ run` asks for.
-const RelayProtocol = "writ-relay/1"
-
-// maxRuntime bounds what a relay says about the calling program, in bytes.
-const maxRuntime = 8 << 10
-
 // relay turns the connection into one of a known session: after this the bytes
 // are the program's own proxy requests.
 func (s *Server) relay(ctx context.Context, c *wire.Conn, req *wire.Request, who client) {
@@ -256,13 +250,13 @@ func (s *Server) relay(ctx context.Context, c *wire.Conn, req *wire.Request, who
 		_ = s.problem(c, req, &writ.Decision{Reasons: []writ.Reason{writ.NoIdentity}, Detail: "the relay's session is not known; it may have ended"}, 401, nil)
 		return
 	}
-	runtime, err := parseRuntime(req.Header.Get("Writ-Context"))
+	runtime, err := parseRuntime(req.Header.Get(run.RuntimeHeader))
 	if err != nil {
 		_ = s.problem(c, req, &writ.Decision{Reasons: []writ.Reason{writ.RequestAmbiguous}, Detail: "the relay's runtime context is not understood"}, 400, nil)
 		return
 	}
 	who.runtime, who.relayed = runtime, true
-	if err := c.Respond(req).Switch(RelayProtocol, nil); err != nil {
+	if err := c.Respond(req).Switch(run.RelayProtocol, nil); err != nil {
 		return
 	}
 	inner, err := c.Detach()
@@ -271,40 +265,26 @@ func (s *Server) relay(ctx context.Context, c *wire.Conn, req *wire.Request, who
 	}
 	who.lease = s.Broker.Connect(ctx, who.session.Org, who.session.ID)
 	defer who.lease.Close()
+	if _, ok = s.session(ctx, token); !ok {
+		return // it ended before the lease was there to be found
+	}
 	s.serveConn(ctx, inner, who)
 }
 
 // parseRuntime reads the relay's statement about the calling program. It is
-// shown to people and recorded, so its texts must be safe to show; what is not
-// is made printable rather than refused, since file names can be anything.
+// shown to people and recorded, so its texts are made safe to show.
 func parseRuntime(encoded string) (writ.Runtime, error) {
-	var r writ.Runtime
 	if encoded == "" {
-		return r, nil
+		return writ.Runtime{}, nil
 	}
-	if len(encoded) > maxRuntime {
-		return r, errors.New("the runtime context is too long")
-	}
-	plain, err := base64.RawURLEncoding.DecodeString(encoded)
+	said, err := run.ParseRuntime(encoded)
 	if err != nil {
-		return r, err
-	}
-	var said struct {
-		PID       int    `json:"pid"`
-		Exe       string `json:"exe"`
-		SHA256    string `json:"exe_sha256"`
-		Cwd       string `json:"cwd"`
-		GitRemote string `json:"git_remote"`
-		GitCommit string `json:"git_commit"`
-		GitDirty  bool   `json:"git_dirty"`
-	}
-	if err := json.Unmarshal(plain, &said); err != nil {
-		return r, err
+		return writ.Runtime{}, err
 	}
 	show := func(text string) string { return writ.Printable(text, 400) }
 	return writ.Runtime{
-		PID: said.PID, Program: show(said.Exe), Executable: show(said.SHA256), Directory: show(said.Cwd),
-		GitRemote: show(said.GitRemote), GitCommit: show(said.GitCommit), GitDirty: said.GitDirty,
+		PID: said.PID, Program: show(said.Exe), Executable: show(said.ExeSHA256), Directory: show(said.Cwd),
+		GitRemote: show(said.GitRemote), GitCommit: show(said.GitCommit), GitDirty: said.GitDirty != nil && *said.GitDirty,
 	}, nil
 }
 

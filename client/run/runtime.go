@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -65,8 +66,8 @@ func ParseRuntime(value string) (Runtime, error) {
 	if err := d.Decode(&r); err != nil || d.InputOffset() != int64(len(raw)) {
 		return bad("is not one JSON object with known members")
 	}
-	if r.PID < 0 {
-		return bad("has a negative pid")
+	if r.PID < 0 || r.PID > math.MaxInt32 {
+		return bad("has a pid that no system gives")
 	}
 	for _, s := range []string{r.Exe, r.ExeSHA256, r.Cwd, r.Argv0, r.GitRemote, r.GitCommit, r.TTY} {
 		if s != clip(s) {
