@@ -50,14 +50,8 @@ func (s *Server) connect(ctx context.Context, c *wire.Conn, req *wire.Request, w
 	if err != nil {
 		return
 	}
-	lease := s.Broker.Connect(ctx, who.session.Org, who.session.ID, app.ID)
-	defer lease.Close()
-	stop := context.AfterFunc(lease.Context(), func() {
-		who.farewell.say()
-		_ = inner.Close()
-	})
-	defer stop()
-	who.lease = lease
+	who.lease = s.Broker.Connect(ctx, who.session.Org, who.session.ID, app.ID)
+	defer who.lease.Close()
 	s.insideTunnel(ctx, inner, who, host, app)
 }
 
@@ -75,6 +69,10 @@ func connectHost(req *wire.Request) string {
 
 func (s *Server) insideTunnel(ctx context.Context, inner net.Conn, who client, host string, app *writ.Application) {
 	defer func() { _ = inner.Close() }()
+	// Until serveConn watches the lease: it breaks the connection off, so that an
+	// answer that is cut cannot pass for one that has ended.
+	stop := context.AfterFunc(who.lease.Context(), func() { _ = inner.Close() })
+	defer stop()
 	_ = inner.SetReadDeadline(time.Now().Add(handshakeTime))
 	first := bufio.NewReaderSize(inner, 1)
 	b, err := first.Peek(1)
@@ -89,6 +87,7 @@ func (s *Server) insideTunnel(ctx context.Context, inner net.Conn, who client, h
 		}
 		_ = inner.SetReadDeadline(time.Time{})
 		who.tunnel = &tunnel{host: host, scheme: "http"}
+		stop()
 		s.serveConn(ctx, peeked, who)
 		return
 	}
@@ -110,6 +109,7 @@ func (s *Server) insideTunnel(ctx context.Context, inner net.Conn, who client, h
 	}
 	_ = inner.SetReadDeadline(time.Time{})
 	who.tunnel = &tunnel{host: host, scheme: "https"}
+	stop()
 	s.serveConn(ctx, tlsConn, who)
 }
 
@@ -151,3 +151,6 @@ type peekedConn struct {
 
 // Read reads the byte that was looked at, then the connection.
 func (p *peekedConn) Read(b []byte) (int, error) { return p.r.Read(b) }
+
+// NetConn is the connection below, which a cut has to reach.
+func (p *peekedConn) NetConn() net.Conn { return p.Conn }
