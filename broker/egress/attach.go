@@ -76,29 +76,30 @@ func cookieSafe(secret []byte) bool {
 }
 
 // setCookie replaces the cookie in the client's Cookie fields, leaving others.
+// It comes first, so that a quote that the client left open swallows none of it.
 func setCookie(h *wire.Header, name, value string) {
-	var kept []string
+	all := []string{name + "=" + value}
 	for _, field := range h.Values("Cookie") {
 		for pair := range strings.SplitSeq(field, ";") {
 			pair = strings.TrimSpace(pair)
-			if n, _, _ := strings.Cut(pair, "="); pair != "" && !strings.EqualFold(n, name) {
-				kept = append(kept, pair)
+			if n, _, _ := strings.Cut(pair, "="); pair != "" && !strings.EqualFold(strings.TrimSpace(n), name) {
+				all = append(all, pair)
 			}
 		}
 	}
 	h.Del("Cookie")
-	h.Set("Cookie", strings.Join(append(kept, name+"="+value), "; "))
+	h.Set("Cookie", strings.Join(all, "; "))
 }
 
-// setQuery replaces the parameter in the raw target, byte for byte leaving the
-// rest as it came.
+// setQuery replaces the parameter in the raw target, in every spelling that some
+// server takes for the same name (T24), byte for byte leaving the rest as it came.
 func setQuery(raw, name, value string) string {
 	path, query, _ := strings.Cut(raw, "?")
 	var kept []string
 	if query != "" {
 		for part := range strings.SplitSeq(query, "&") {
 			n, _, _ := strings.Cut(part, "=")
-			if decoded, err := url.QueryUnescape(n); err == nil && decoded == name {
+			if decoded, err := url.QueryUnescape(n); err == nil && paramName(decoded) == paramName(name) {
 				continue
 			}
 			kept = append(kept, part)

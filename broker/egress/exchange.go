@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"writ.dev/writ"
@@ -62,7 +63,7 @@ func (s *Server) exchange(ctx context.Context, c *wire.Conn, req *wire.Request, 
 	case "TRACE", "CONNECT":
 		return s.deny(ctx, c, req, who, ask, writ.RequestAmbiguous, req.Method+" is never brokered")
 	}
-	x := &exchange{server: s, conn: c, req: req, header: header, farewell: who.farewell}
+	x := &exchange{server: s, conn: c, req: req, header: header, farewell: who.farewell, org: who.session.Org}
 	return x.run(ctx, ask)
 }
 
@@ -112,13 +113,27 @@ func withScheme(host, scheme string) string {
 	return host + ":80"
 }
 
+// methodParams are query parameters that some framework takes for another
+// method, as paramName spells them (T13).
+var methodParams = map[string]bool{
+	"_method": true, "$httpmethod": true, "x_http_method_override": true, "x_http_method": true, "x_method_override": true,
+}
+
 func hasMethodParam(query []writ.Param) bool {
 	for _, p := range query {
-		if p.Name == "_method" {
+		if methodParams[paramName(p.Name)] {
 			return true
 		}
 	}
 	return false
+}
+
+// paramName is the name of a query parameter as the most forgiving server reads
+// it: without regard to case, spaces before it, or an index behind it, and with
+// '_' for what PHP's variables cannot have in a name.
+func paramName(name string) string {
+	name, _, _ = strings.Cut(strings.ToLower(strings.TrimLeft(name, " ")), "[")
+	return strings.NewReplacer(" ", "_", ".", "_", "-", "_").Replace(name)
 }
 
 // exchange is one request and its answer.
@@ -129,8 +144,10 @@ type exchange struct {
 	header   wire.Header // of the request, stripped
 	farewell *farewell
 
+	org            writ.ID
 	spooled        []byte // the body, once read for a rule
 	prefix         []byte // what was read of a body that could not be spooled
+	held           int64  // what these take of the quota
 	sent, received atomic.Int64
 	broken         bool // the connection cannot be used for another request
 	replied        bool
@@ -153,7 +170,7 @@ func (x *exchange) run(ctx context.Context, ask *writ.Ask) bool {
 	d, err := x.server.Broker.Use(ctx, in, func(ctx context.Context, u *broker.Use) writ.Outcome {
 		return x.carry(ctx, hangUp, u)
 	})
-	x.server.spool.release(int64(len(x.spooled)))
+	x.unspool()
 	if x.replied {
 		return !x.broken
 	}
@@ -169,39 +186,96 @@ func (x *exchange) run(ctx context.Context, ask *writ.Ask) bool {
 var errSpool = errors.New("the body is larger than a rule can look into")
 
 // spool reads the whole body for the rules that need it, and keeps it for the
-// carrier, so that what was judged is what is sent.
+// carrier, so that what was judged is what is sent. Room is taken as the body
+// comes, and never for what a client only says that it will send.
 func (x *exchange) spool(limit int64) ([]byte, error) {
-	if x.req.Length > limit || !x.server.spool.take(limit) {
+	if x.req.Length > limit {
 		return nil, errSpool
 	}
-	body, err := io.ReadAll(io.LimitReader(x.req.Body, limit+1))
-	x.server.spool.release(limit - min(int64(len(body)), limit))
-	if err != nil || int64(len(body)) > limit {
-		x.server.spool.release(min(int64(len(body)), limit))
-		// Another grant, without a rule over the body, may still allow the request:
-		// what was read goes first then.
-		x.prefix = body
-		return nil, errSpool
+	most := limit + 1 // one byte more tells that it is too large
+	if x.req.Length >= 0 {
+		most = x.req.Length + 1
 	}
-	x.spooled = body
-	return body, nil
+	var body []byte
+	for {
+		var err error
+		if len(body) == cap(body) {
+			body, err = x.makeRoom(body, most)
+		}
+		if err == nil {
+			var n int
+			n, err = x.req.Body.Read(body[len(body):cap(body)])
+			body = body[:len(body)+n]
+		}
+		switch {
+		case err == io.EOF && int64(len(body)) <= limit:
+			x.spooled = body
+			return body, nil
+		case err != nil || int64(len(body)) > limit:
+			// Another grant, without a rule over the body, may still allow the request:
+			// what was read goes first then.
+			x.prefix = body
+			return nil, errSpool
+		}
+	}
+}
+
+// makeRoom gives body twice the room, at most most bytes, if the quota has it.
+func (x *exchange) makeRoom(body []byte, most int64) ([]byte, error) {
+	room := min(max(2*int64(cap(body)), 4<<10), most)
+	more := room - int64(cap(body))
+	if !x.server.spool.take(x.org, more) {
+		return body, errSpool
+	}
+	x.held += more
+	return append(make([]byte, 0, room), body...), nil
+}
+
+// unspool gives back the room that the body took.
+func (x *exchange) unspool() {
+	if x.held == 0 {
+		return
+	}
+	x.server.spool.release(x.org, x.held)
+	x.spooled, x.prefix, x.held = nil, nil, 0
 }
 
 // spoolQuota bounds the bodies that are held in memory at a time, in bytes, so
-// that many large ones cannot take all of it.
-type spoolQuota struct{ used atomic.Int64 }
+// that many large ones cannot take all of it, and those of one organization not
+// the room of the others.
+type spoolQuota struct {
+	mu    sync.Mutex
+	used  int64             // guarded by mu
+	byOrg map[writ.ID]int64 // guarded by mu
+}
 
-const maxSpooled = 128 << 20
+const (
+	maxSpooled    = 128 << 20
+	maxOrgSpooled = maxSpooled / 2
+)
 
-func (q *spoolQuota) take(n int64) bool {
-	if q.used.Add(n) > maxSpooled {
-		q.used.Add(-n)
+func (q *spoolQuota) take(org writ.ID, n int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.used+n > maxSpooled || q.byOrg[org]+n > maxOrgSpooled {
 		return false
 	}
+	if q.byOrg == nil {
+		q.byOrg = map[writ.ID]int64{}
+	}
+	q.used += n
+	q.byOrg[org] += n
 	return true
 }
 
-func (q *spoolQuota) release(n int64) { q.used.Add(-n) }
+func (q *spoolQuota) release(org writ.ID, n int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.used -= n
+	if q.byOrg[org] -= n; q.byOrg[org] == 0 {
+		delete(q.byOrg, org)
+	}
+}
 
 // body is the request's body for the upstream.
 func (x *exchange) body() (io.ReadCloser, int64) {

@@ -496,7 +496,7 @@ func TestPlacements(t *testing.T) {
 			return ok && user == "x" && pass == "pass:wörd"
 		}},
 		{writ.Placement{In: writ.InQuery, Name: "api_key"}, "a b&c=d", func(s sight) bool { return s.Target == "/?z=1&y=%2F&api_key=a+b%26c%3Dd" }},
-		{writ.Placement{In: writ.InCookie, Name: "sid"}, "cookie-value", func(s sight) bool { return s.Header.Get("Cookie") == "other=1; sid=cookie-value" }},
+		{writ.Placement{In: writ.InCookie, Name: "sid"}, "cookie-value", func(s sight) bool { return s.Header.Get("Cookie") == "sid=cookie-value; other=1" }},
 	} {
 		name := fmt.Sprintf("p%d", i)
 		host := name + ".acme.test"
