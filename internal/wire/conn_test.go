@@ -71,8 +71,8 @@ func echo(c *Conn, req *Request) {
 	c.Respond(req).Send(200, Header{{"X-Target", req.Target}}, body)
 }
 
-// exchange sends in and returns all that comes back until the end.
-func exchange(t *testing.T, in string, handler func(*Conn, *Request)) string {
+// converse sends in and returns all that comes back until the end.
+func converse(t *testing.T, in string, handler func(*Conn, *Request)) string {
 	t.Helper()
 	client, server := loopback(t)
 	serve(server, Timeouts{Keep: 5 * time.Second}, handler)
@@ -88,7 +88,7 @@ func exchange(t *testing.T, in string, handler func(*Conn, *Request)) string {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	out := exchange(t, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"+
+	out := converse(t, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"+
 		"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"+
 		"GET /3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"+
 		"GET /4 HTTP/1.1\r\nHost: a\r\n\r\n", echo)
@@ -109,7 +109,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 }
 
 func TestRefusalIsAnsweredAndCloses(t *testing.T) {
-	out := exchange(t, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", echo)
+	out := converse(t, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: a\r\n\r\n", echo)
 	if !strings.HasPrefix(out, "HTTP/1.1 400 Bad Request\r\n") || !strings.Contains(out, "Connection: close\r\n") ||
 		!strings.HasSuffix(out, errManyLength.Reason) {
 		t.Errorf("got %q", out)
@@ -140,7 +140,7 @@ func TestContinueOnlyWhenTheBodyIsRead(t *testing.T) {
 	// Refused without reading: no 100, and the connection ends, since the
 	// client may send the body now or never.
 	late := make(chan error, 1)
-	out := exchange(t, head, func(c *Conn, req *Request) {
+	out := converse(t, head, func(c *Conn, req *Request) {
 		c.Respond(req).Send(403, nil, nil)
 		_, err := req.Body.Read(make([]byte, 1))
 		late <- err

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func testCertificate(t *testing.T) tls.Certificate {
+func testCertificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -53,7 +53,7 @@ func TestFraming(t *testing.T) {
 		{"304", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 304, 0, "", "\r\n"},
 		{"closing client", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 200, 0, "", "Content-Length: 0\r\nConnection: close\r\n\r\n"},
 	} {
-		out := exchange(t, tc.request, func(c *Conn, req *Request) {
+		out := converse(t, tc.request, func(c *Conn, req *Request) {
 			w := c.Respond(req)
 			if err := w.WriteHead(tc.status, Header{{"Date", "x"}}, tc.length); err != nil {
 				t.Error(err)
@@ -84,7 +84,7 @@ func TestResponseCannotBeSplit(t *testing.T) {
 		{{"A", "b\r\nSet-Cookie: x"}}, {{"A", "b\nc"}}, {{"A", "b\rc"}}, {{"A", "\x00"}},
 		{{"A\r\nB", "c"}}, {{"A: b", "c"}}, {{"", "c"}}, {{"A ", "c"}}, {{"Good", "x"}, {"A", "b\n"}},
 	} {
-		out := exchange(t, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", func(c *Conn, req *Request) {
+		out := converse(t, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", func(c *Conn, req *Request) {
 			w := c.Respond(req)
 			if w.WriteHead(200, h, 0) == nil || w.Interim(103, h) == nil || w.Switch("x", h) == nil || w.Switch("x\r\ny", nil) == nil {
 				t.Errorf("%q is accepted", h)
@@ -95,7 +95,7 @@ func TestResponseCannotBeSplit(t *testing.T) {
 			t.Errorf("%q: got %q", h, out)
 		}
 	}
-	out := exchange(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", func(c *Conn, req *Request) {
+	out := converse(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", func(c *Conn, req *Request) {
 		c.Respond(req).Send(200, Header{{"content-length", "99"}, {"Transfer-encoding", "chunked"}, {"Connection", "close"},
 			{"Keep-Alive", "1"}, {"Upgrade", "h2c"}, {"Trailer", "A"}, {"Proxy-Connection", "x"}, {"X", "y"}}, []byte("abc"))
 	})
@@ -110,7 +110,7 @@ func TestResponseCannotBeSplit(t *testing.T) {
 }
 
 func TestMoreThanDeclaredIsRefused(t *testing.T) {
-	out := exchange(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", func(c *Conn, req *Request) {
+	out := converse(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", func(c *Conn, req *Request) {
 		w := c.Respond(req)
 		w.WriteHead(200, nil, 3)
 		if _, err := w.Write([]byte("abcd")); err == nil {
@@ -140,11 +140,11 @@ func TestInterim(t *testing.T) {
 		}
 		w.Send(200, nil, nil)
 	}
-	out := exchange(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", handler)
+	out := converse(t, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", handler)
 	if !strings.HasPrefix(out, "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n") {
 		t.Errorf("got %q", out)
 	}
-	if out := exchange(t, "GET / HTTP/1.0\r\n\r\n", handler); !strings.HasPrefix(out, "HTTP/1.1 200 OK\r\n") {
+	if out := converse(t, "GET / HTTP/1.0\r\n\r\n", handler); !strings.HasPrefix(out, "HTTP/1.1 200 OK\r\n") {
 		t.Errorf("HTTP/1.0 got %q", out)
 	}
 }
