@@ -140,6 +140,9 @@ func (w *Response) Switch(protocol string, h Header) error {
 		return err
 	}
 	c := w.c
+	// What the client sends once it has read this is the new protocol's, and not
+	// for the watch to take in.
+	c.stopWatch()
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	c.answered = true
