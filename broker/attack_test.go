@@ -7,6 +7,8 @@ import (
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
 	"writ.dev/writ/decide"
+	"writ.dev/writ/store"
+	"writ.dev/writ/store/storetest"
 )
 
 // between is the live index, with something that happens once, after the facts
@@ -78,5 +80,42 @@ func TestAttackJudgedOnAnotherAsk(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// However a use ends, nothing of it stays in the registry: what stays is
+// judged with every change and waited for by every revocation.
+func TestAttackNothingStaysInTheRegistry(t *testing.T) {
+	s := newScene(t)
+	use := func(ctx context.Context, ask *writ.Ask, carry broker.Carrier) {
+		defer func() { _ = recover() }()
+		_, _ = s.broker.Use(ctx, broker.Intent{Ask: ask}, carry)
+	}
+	fine := func(context.Context, *broker.Use) writ.Outcome { return writ.Outcome{Kind: writ.Completed} }
+	denied := s.ask()
+	denied.Method = "DELETE"
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	use(t.Context(), s.ask(), fine)
+	use(t.Context(), denied, fine)
+	use(gone, s.ask(), fine)
+	use(t.Context(), s.ask(), func(context.Context, *broker.Use) writ.Outcome { panic("a defect of the carrier") })
+	use(t.Context(), s.ask(), func(_ context.Context, u *broker.Use) writ.Outcome {
+		u.Close()
+		u.Lose()
+		return writ.Outcome{}
+	})
+	s.memory.Hook(func(op storetest.Op) *storetest.Fault {
+		if op.Kind == "begin" {
+			return &storetest.Fault{Class: store.ClassIO}
+		}
+		return nil
+	})
+	use(t.Context(), s.ask(), fine)
+	s.memory.Hook(nil)
+	s.broker.Connect(t.Context(), s.Org, s.session.ID).Close()
+	s.broker.Attach(t.Context(), s.Org, s.session.ID).Lose()
+	if n := broker.Flying(s.broker); n != 0 {
+		t.Errorf("%d entries stay in the registry", n)
 	}
 }
