@@ -318,3 +318,14 @@ func TestLongAnswers(t *testing.T) {
 		}
 	}
 }
+
+func TestKeepAliveField(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"timeout=5": 5 * time.Second, "max=100, Timeout = 60": time.Minute, "timeout=0": 1,
+		"timeout=99999999": time.Hour, "timeout=-1": 0, "timeout=x": 0, "timeout": 0, "max=5": 0, "": 0,
+	} {
+		if got := keepAlive(value); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
