@@ -59,12 +59,11 @@ func TestEverythingCanBeMadeAndRead(t *testing.T) {
 	if _, err := c.AddGrant(ctx, client.NewGrant{Identity: "agent:claude-pay", Parent: string(root.Item.ID), Allow: []string{"DELETE api.acme.test/v1/x"}, Expires: w.In(time.Minute)}); writ.KindOf(err) != writ.KindInvalid {
 		t.Errorf("a wider delegation: %v", err)
 	}
-	p, err := c.AddPolicy(ctx, client.NewPolicy{Name: "night", Text: "forbid (principal, action, resource);"})
-	if err != nil {
+	if _, err := c.AddPolicy(ctx, client.NewPolicy{Name: "night", Text: "forbid (principal, action, resource);"}); err != nil {
 		t.Fatal(err)
 	}
 	observe := true
-	if p, err = c.EditPolicy(ctx, "night", client.EditPolicy{Observe: &observe}); err != nil || p.Item.Version != 2 || !p.Item.Observe {
+	if p, err := c.EditPolicy(ctx, "night", client.EditPolicy{Observe: &observe}); err != nil || p.Item.Version != 2 || !p.Item.Observe {
 		t.Errorf("policy: %+v %v", p, err)
 	}
 	if check, err := c.CheckPolicy(ctx, "permit (principal, action, resource);"); err != nil || check.OK || check.Problem == "" {

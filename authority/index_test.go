@@ -419,8 +419,10 @@ func TestRates(t *testing.T) {
 	if first == one {
 		second = two
 	}
-	if !take(first) || !take(first) || take(first) {
-		t.Error("a rate of two a minute")
+	for i, want := range []bool{true, true, false} {
+		if take(first) != want {
+			t.Errorf("a rate of two a minute: use %d", i+1)
+		}
 	}
 	if l := left(); !slices.Equal(l, []bool{false, true}) {
 		t.Errorf("the first is used up: %v", l)

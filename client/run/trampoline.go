@@ -56,7 +56,7 @@ func jump(args []string) error {
 	// If the promise cannot be kept the program does not start: the banner has
 	// already said that the folders are denied.
 	if err := restrict(deny); err != nil {
-		return fmt.Errorf("Landlock: %w", err)
+		return fmt.Errorf("the rules of Landlock: %w", err)
 	}
 	file := args[1]
 	if err := syscall.Exec(file, args[2:], os.Environ()); err != nil {

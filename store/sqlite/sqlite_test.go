@@ -364,8 +364,10 @@ func TestReserve(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("given up, and there: %v", err)
 	}
-	if !r.Restore() || !r.Restore() {
-		t.Error("the reserve cannot be taken again")
+	for range 2 { // the second time it is there already
+		if !r.Restore() {
+			t.Error("the reserve cannot be taken again")
+		}
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() != 1<<20 {
 		t.Errorf("taken again it is %v, %v", info, err)
