@@ -28,7 +28,7 @@ func (c *cli) confirm(ctx context.Context, question string) error {
 	}
 	without := c.asTyped("--yes")
 	if !c.interactive() {
-		return writ.Invalid("--yes", "this cannot be undone, and there is nobody to ask", without).WithWhy("%s", question)
+		return writ.Invalid("--yes", "this needs a yes, and there is nobody to ask", without).WithWhy("%s", question)
 	}
 	c.say("%s", question)
 	c.say("Without prompts: %s", without)

@@ -135,7 +135,7 @@ func presentable(err error) error {
 	if out.Why == "" {
 		out.Why = whys[e.Kind]
 		if out.Field != "" && !strings.HasPrefix(out.Field, "-") {
-			out.Why += ": " + out.Field
+			out.Why += " (" + out.Field + ")"
 		}
 	}
 	if out.Fix == "" {
@@ -148,14 +148,14 @@ func presentable(err error) error {
 // does not: the least that is true of its kind.
 var (
 	whys = map[writ.ErrorKind]string{
-		writ.KindInvalid:         "the input does not have the form that it needs",
+		writ.KindInvalid:         "what was given cannot be used",
 		writ.KindUnauthenticated: "the server does not know the token, or got none",
 		writ.KindForbidden:       "the token's role does not include this",
 		writ.KindDenied:          "what it rests on was withdrawn",
 		writ.KindNotFound:        "nothing in this organization has that name or id",
-		writ.KindConflict:        "it exists already, or has changed meanwhile",
+		writ.KindConflict:        "its state does not permit that",
 		writ.KindLimited:         "too many calls in too short a time",
-		writ.KindUnavailable:     "nothing was done",
+		writ.KindUnavailable:     "it could not be reached, or could not do it now",
 		writ.KindCheckFailed:     "what was checked does not hold",
 		writ.KindInternal:        "a defect of Writ",
 	}

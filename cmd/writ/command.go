@@ -91,6 +91,11 @@ func (c *cli) group(use, short string, children ...*cobra.Command) *cobra.Comman
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(children...)
+	for _, child := range children {
+		if s := c.specs[child]; s.names.max == 1 && strings.Contains(s.names.what, "id") {
+			child.ValidArgsFunction = c.completeNames(use)
+		}
+	}
 	cmd.Example = indent(firstLine(children[0].Example))
 	return cmd
 }

@@ -216,7 +216,7 @@ func (c *cli) grantDelegate() *cobra.Command {
 	var g grantFlags
 	return c.command(spec{
 		use: "delegate GRANT", short: "Make a narrower grant from a grant",
-		long:    "The new grant must lie within the old one: no wider rules, no later end. It ends with\nit. Without --allow it covers what the old one covers.",
+		long:    "The new grant must lie within the old one: no wider rules, no later end. It ends with\nit. What is not given is as in\nthe old one.",
 		example: "writ grant delegate grt_7f2 --to agent:claude-tests --allow 'GET api.github.com/repos/acme/pay/**' --expires 2h",
 		kind:    changes, names: one("a grant"), out: client.Change[client.Grant]{},
 		flags: g.register,
@@ -230,9 +230,35 @@ func (c *cli) grantDelegate() *cobra.Command {
 				return err
 			}
 			in.Parent = string(parent.ID)
+			inherit(&in, parent)
 			return c.giveGrant(ctx, in)
 		},
 	})
+}
+
+// inherit takes from the parent what was not said: a delegated grant that left
+// a bound away would be wider, and refused.
+func inherit(in *client.NewGrant, parent *client.Grant) {
+	if in.Expires == 0 {
+		in.Expires = parent.Expires
+	}
+	if in.Limits.Uses == 0 {
+		in.Limits.Uses = parent.Limits.Uses
+	}
+	if in.Limits.PerMinute == 0 {
+		in.Limits.PerMinute = parent.Limits.PerMinute
+	}
+	own, above := &in.Conditions, &parent.Conditions
+	if len(own.Networks) == 0 {
+		own.Networks = above.Networks
+	}
+	if len(own.Windows) == 0 {
+		own.Windows = above.Windows
+	}
+	if len(own.Executables) == 0 {
+		own.Executables = above.Executables
+	}
+	own.Device = above.Device
 }
 
 func (c *cli) giveGrant(ctx context.Context, in client.NewGrant) error {

@@ -9,7 +9,7 @@ import (
 )
 
 func (c *cli) killCommand() *cobra.Command {
-	return c.command(spec{
+	cmd := c.command(spec{
 		use: "kill TARGET", short: "Stop something now: a session, agent, grant, credential, identity, or all",
 		long: `TARGET is a name, an id, a unique beginning of an id, or "all". A session ends; an
 identity, grant or credential is suspended until writ resume; a key is revoked. Open
@@ -39,4 +39,6 @@ writ kill all --yes --reason "incident 12"`,
 			return c.show(r, func(p *page) { withdrawn(p, r) })
 		},
 	})
+	cmd.ValidArgsFunction = c.completeNames("identity", "session", "credential", "grant")
+	return cmd
 }

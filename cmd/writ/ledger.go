@@ -18,7 +18,7 @@ import (
 )
 
 func (c *cli) ledgerCommand() *cobra.Command {
-	return c.group("ledger", "The ledger: what happened, provably", c.ledgerVerify(), c.ledgerCheckpoint(), c.ledgerExport())
+	return c.group("ledger", "The ledger: what happened, provably", c.ledgerVerify(), c.ledgerKey(), c.ledgerCheckpoint(), c.ledgerExport())
 }
 
 // ledgerReport is what a verification found, as JSON.
@@ -207,7 +207,7 @@ func ledgerPage(p *page, r *ledgerReport) {
 		head = cell{text: "✗ NOT verified", style: bad}
 	}
 	p.line("%s  %s entries of %s, root %s", head, thousands(r.Size), r.Org, short16(r.Root))
-	p.line("  %s changes · %s allows, %s with an outcome · %s denials, %s repeats · %s cuts", thousands(r.Changes), thousands(r.Allows), thousands(r.Outcomes), thousands(r.Denials), thousands(r.Repeats), thousands(r.Cuts))
+	p.line("  changes %s · allows %s, with an outcome %s · denials %s, repeats %s · cuts %s", thousands(r.Changes), thousands(r.Allows), thousands(r.Outcomes), thousands(r.Denials), thousands(r.Repeats), thousands(r.Cuts))
 	if r.Withheld > 0 {
 		p.line("  %s parts are erased or not shown", thousands(r.Withheld))
 	}
@@ -309,6 +309,30 @@ func (c *counter) Write(b []byte) (int, error) {
 	n, err := c.w.Write(b)
 	c.n += int64(n)
 	return n, err
+}
+
+func (c *cli) ledgerKey() *cobra.Command {
+	return c.command(spec{
+		use: "key", short: "Print the log's verifier keys, to hand to whoever verifies",
+		long:    "Hand them over by a way that you trust, and not with the evidence: they are what says\nwhose log it is.",
+		example: "writ ledger key > acme.vkey",
+		out:     client.Ledger{},
+		run: func(ctx context.Context, _ []string) error {
+			api, err := c.client()
+			if err != nil {
+				return err
+			}
+			l, err := api.Ledger(ctx)
+			if err != nil {
+				return err
+			}
+			return c.show(l, func(p *page) {
+				for _, k := range l.Keys {
+					p.line("%s", k)
+				}
+			})
+		},
+	})
 }
 
 // verifierKeys reads verifier keys (C2SP signed-note), one a line.

@@ -9,7 +9,7 @@ import (
 )
 
 func (c *cli) resumeCommand() *cobra.Command {
-	return c.command(spec{
+	cmd := c.command(spec{
 		use: "resume TARGET", short: "Let what was stopped act again",
 		long: "TARGET is an identity, grant or credential by name or id, or \"all\". It needs a reason.\nSessions and keys from before stay dead: start new ones.",
 		example: `writ resume agent:claude-pay --reason "the writes were expected"
@@ -39,4 +39,6 @@ writ resume all --reason "incident 12 is over"`,
 			})
 		},
 	})
+	cmd.ValidArgsFunction = c.completeNames("identity", "credential", "grant")
+	return cmd
 }

@@ -99,7 +99,8 @@ func (c *cli) runProgram(ctx context.Context, in client.NewSession, args []strin
 		return err
 	}
 	defer control.Close()
-	relay, err := run.StartRelay(ctx, run.RelayConfig{Server: link.proxy, Deny: deny})
+	// A signal is for the program, which may go on after it: what it needs stays.
+	relay, err := run.StartRelay(context.WithoutCancel(ctx), run.RelayConfig{Server: link.proxy, Deny: deny})
 	if err != nil {
 		return err
 	}

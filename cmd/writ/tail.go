@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -124,7 +125,7 @@ func (c *cli) eventLine(p *page, e client.Event) {
 	case e.Type == "cut":
 		sign = cell{text: "■", style: warn}
 	}
-	p.line("%s %s %s  %s", cell{text: e.Time.Go().Local().Format("15:04:05"), style: dim}, sign, e.Text, cell{text: eventID(e), style: dim})
+	p.line("%s %s %s  %s", cell{text: e.Time.Go().Local().Format("15:04:05"), style: dim}, sign, strings.TrimLeft(e.Text, "✓✗ "), cell{text: eventID(e), style: dim})
 }
 
 // eventID is what to give to writ trace or why.

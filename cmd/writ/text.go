@@ -125,7 +125,7 @@ func (c *cli) moment(t writ.Time) cell {
 	return cell{text: local.Format("2006-01-02 15:04:05 -07:00") + " (" + relative(t.Go().Sub(c.now())) + ")", raw: t.String()}
 }
 
-// relative says how far away something is, in one unit, rounded down.
+// relative says how far away something is, in one unit, rounded.
 func relative(d time.Duration) string {
 	amount := short(d.Abs())
 	switch {
@@ -140,11 +140,11 @@ func relative(d time.Duration) string {
 func short(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
+		return fmt.Sprintf("%dd", d.Round(24*time.Hour)/(24*time.Hour))
 	case d >= 2*time.Hour:
-		return fmt.Sprintf("%dh", d/time.Hour)
+		return fmt.Sprintf("%dh", d.Round(time.Hour)/time.Hour)
 	case d >= 2*time.Minute:
-		return fmt.Sprintf("%dm", d/time.Minute)
+		return fmt.Sprintf("%dm", d.Round(time.Minute)/time.Minute)
 	}
 	return fmt.Sprintf("%ds", d/time.Second)
 }

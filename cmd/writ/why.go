@@ -75,7 +75,7 @@ func (c *cli) whyPage(p *page, w *client.Why) {
 	p.blank()
 	rows := make([][]cell, len(w.Facts))
 	for i, f := range w.Facts {
-		rows[i] = []cell{text(string(f.ID)), text(strconv.FormatInt(f.Seq, 10)), orDash(f.Label)}
+		rows[i] = []cell{text(string(f.ID)), text(strconv.FormatInt(f.Seq, 10)), nameOf(f)}
 	}
 	p.table([]string{"fact", "entry", "name"}, rows)
 }
@@ -92,6 +92,14 @@ func replayCell(w *client.Why) cell {
 	return cell{text: "✗ decided once more from the ledger: ANOTHER answer. " + w.Note, style: bad}
 }
 
+// nameOf is what people call a fact, where it has a name beside its id.
+func nameOf(f client.FactRecord) cell {
+	if f.Label == string(f.ID) {
+		return orDash("")
+	}
+	return orDash(f.Label)
+}
+
 func reasonText(r writ.Reason) string {
 	if e, ok := writ.Explain(r); ok {
 		return string(r) + ": " + e.Title
@@ -101,7 +109,7 @@ func reasonText(r writ.Reason) string {
 
 func labelOf(w *client.Why, id writ.ID) string {
 	for _, f := range w.Facts {
-		if f.ID == id && f.Label != "" {
+		if f.ID == id && f.Label != "" && f.Label != string(id) {
 			return f.Label + "  " + string(id)
 		}
 	}
