@@ -7,9 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"writ.dev/writ"
+	"writ.dev/writ/internal/durable"
 )
 
 // CreateKeyFile writes a new key, 32 random bytes readable by the owner alone,
@@ -40,44 +40,18 @@ func OpenKeyFile(path string) (KeyProvider, error) {
 // shown is a path in a message.
 func shown(path string) string { return writ.Printable(path, 200) }
 
-// createPrivate writes a file of mode 0600 that was not there before. It is
-// written beside its place, made durable and then linked there: the name
-// appears with the whole content or not at all, and a link fails where a
-// rename would replace.
-func createPrivate(path string, content []byte, what string) (err error) {
-	fail := func(err error) error {
-		if errors.Is(err, fs.ErrExist) {
-			return writ.Errorf(writ.KindConflict, "the %s %s is already there", what, shown(path)).WithFix("use it, or name another place; it is never overwritten")
-		}
-		return writ.Errorf(writ.KindUnavailable, "the %s %s cannot be written", what, shown(path)).
-			WithWhy("%s", reasonOf(err)).WithFix("make its folder writable for the user who runs the server").WithCause(err)
+// createPrivate writes a file of mode 0600 that was not there before: the name
+// appears with the whole content or not at all.
+func createPrivate(path string, content []byte, what string) error {
+	err := durable.Create(path, content)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrExist):
+		return writ.Errorf(writ.KindConflict, "the %s %s is already there", what, shown(path)).WithFix("use it, or name another place; it is never overwritten")
 	}
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fail(err)
-	}
-	f, err := os.CreateTemp(folder, ".writ-new-*") // 0600
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Link(f.Name(), path)
-	}
-	if err == nil {
-		err = syncFolder(folder)
-	}
-	if err != nil {
-		return fail(err)
-	}
-	return nil
+	return writ.Errorf(writ.KindUnavailable, "the %s %s cannot be written", what, shown(path)).
+		WithWhy("%s", reasonOf(err)).WithFix("make its folder writable for the user who runs the server").WithCause(err)
 }
 
 // readPrivate reads a file of at most limit bytes that only its owner can
@@ -132,14 +106,4 @@ func reasonOf(err error) string {
 		err = l.Err
 	}
 	return writ.Printable(fmt.Sprint(err), 100)
-}
-
-// syncFolder makes a new name durable.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
 }

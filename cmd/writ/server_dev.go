@@ -4,16 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"writ.dev/writ"
+	"writ.dev/writ/internal/durable"
 	"writ.dev/writ/signin"
 	"writ.dev/writ/store"
 )
@@ -105,7 +104,7 @@ func (s *server) leaveKey(ctx context.Context, org writ.ID, person *writ.Identit
 	}
 	// The file first: a key that nobody can read the text of would be of no use,
 	// while a text without a key opens nothing.
-	if err := writePrivate(s.tokenFile(), []byte(text+"\n")); err != nil {
+	if err := durable.Replace(s.tokenFile(), []byte(text+"\n")); err != nil {
 		return writ.Errorf(writ.KindUnavailable, "the first key cannot be written to %s", s.tokenFile()).WithFix("check that the folder can be written").WithCause(err)
 	}
 	_, _, err := s.store.AddKey(ctx, writ.Actor{}, key)
@@ -129,24 +128,6 @@ func (s *server) devTokenWorks(ctx context.Context) bool {
 	return err == nil && !key.Expires.Passed(writ.At(time.Now().Add(24*time.Hour)))
 }
 
-// writePrivate replaces a file by one that only this user can read.
-func writePrivate(path string, content []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	// The name has to be as durable as what comes after it: a first key whose
-	// row survives a crash and whose file does not would lock everybody out.
-	return syncFolder(filepath.Dir(path))
-}
-
 // devStatePath is where a development server says where it listens.
 func (s *server) devStatePath() string { return s.cfg.Data + ".json" }
 
@@ -166,7 +147,7 @@ func (s *server) greet(_ context.Context, talk io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := writePrivate(s.devStatePath(), append(state, '\n')); err != nil {
+	if err := durable.Replace(s.devStatePath(), append(state, '\n')); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(talk, `writ %s  DEVELOPMENT SERVER  loopback only, not for production

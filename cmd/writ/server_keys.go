@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"writ.dev/writ"
+	"writ.dev/writ/internal/durable"
 	"writ.dev/writ/internal/keyring"
 	"writ.dev/writ/internal/localca"
 	"writ.dev/writ/store"
@@ -218,7 +219,7 @@ func (a fileAnchor) logs() ([]writ.ID, error) {
 // Save replaces the newest checkpoint. The log tries again every second; what
 // it cannot do is said once, and once when it can again.
 func (a fileAnchor) Save(org writ.ID, signed []byte) error {
-	err := a.replace(org, signed)
+	err := durable.Replace(a.path(org), signed)
 	if failed := err != nil; a.failing.Swap(failed) != failed {
 		if failed {
 			a.log.Error("the ledger's newest checkpoint cannot be kept outside the database", "folder", a.folder, "err", err)
@@ -230,40 +231,4 @@ func (a fileAnchor) Save(org writ.ID, signed []byte) error {
 		return a.unkept(err)
 	}
 	return nil
-}
-
-// replace writes beside the old file, syncs, renames and syncs the folder, so
-// that a crash leaves the old one or the new one.
-func (a fileAnchor) replace(org writ.ID, signed []byte) (err error) {
-	if err := os.MkdirAll(a.folder, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(a.folder, ".checkpoint-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(signed); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), a.path(org)); err != nil {
-		return err
-	}
-	return syncFolder(a.folder)
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }

@@ -13,12 +13,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"writ.dev/writ"
+	"writ.dev/writ/internal/durable"
 )
 
 // Wrapper seals the ring; vault's key providers satisfy it.
@@ -196,42 +196,10 @@ func (r *Ring) saveLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(r.path, b); err != nil {
+	if err := durable.Replace(r.path, b); err != nil {
 		return unavailable(r.path, "written", err)
 	}
 	return nil
-}
-
-// replace makes path hold content, durably, through a file beside it.
-func replace(path string, content []byte) error {
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(folder, ".keyring-new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
 }
 
 func read(path string) ([]byte, error) {
