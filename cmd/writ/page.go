@@ -22,7 +22,7 @@ func (c *cli) newPage(w io.Writer) *page {
 
 // line adds one line. format is ours; args may be anybody's, and may be cells.
 func (p *page) line(format string, args ...any) {
-	fmt.Fprintf(&p.b, format+"\n", cleaned(args, p.colour)...)
+	p.b.WriteString(strings.TrimRight(fmt.Sprintf(format, cleaned(args, p.colour)...), " ") + "\n")
 }
 
 // blank adds an empty line.
