@@ -37,6 +37,9 @@ type benched struct {
 	token   string // of the agent's session
 	roots   *x509.CertPool
 
+	by   writ.Actor // the first person
+	cred writ.ID
+
 	filled time.Duration // to put the credentials in
 	loaded time.Duration // from the start to the first answer
 }
@@ -50,12 +53,15 @@ func benchConfig(data string) *serverConfig {
 }
 
 // newBenched fills a folder with an agent, its grant and credentials, then
-// starts the product on it.
-func newBenched(b *testing.B, origin *role, credentials int) *benched {
+// starts the product on it. What more is to be in the folder, before puts there.
+func newBenched(b *testing.B, origin *role, credentials int, before ...func(x *benched, s *server)) *benched {
 	b.Helper()
 	x := &benched{b: b, origin: origin, data: filepath.Join(b.TempDir(), "dev")}
 	s := x.inProcess()
 	x.stage(s, credentials)
+	for _, f := range before {
+		f(x, s)
+	}
 	if err := s.close(); err != nil {
 		b.Fatal(err)
 	}
@@ -105,14 +111,15 @@ func (x *benched) stage(s *server, credentials int) {
 		Name: "acme", Env: writ.Dev, Hosts: []string{apiHost, cleartext}, Cleartext: true, Roots: x.origin.Roots, Networks: []string{"127.0.0.0/8"},
 		Pinned: map[string][]string{apiHost: {x.origin.TLS}, cleartext: {x.origin.Plain}},
 	}))
-	ok[*client.Change[client.Credential]](b)(c.AddCredential(ctx, client.NewCredential{
+	cred := ok[*client.Change[client.Credential]](b)(c.AddCredential(ctx, client.NewCredential{
 		Name: credential, App: "acme", Secret: benchSecret, Placement: writ.Placement{In: writ.InBearer}, Owner: "bo@acme.test",
 		Issuer: "acme.test", Issued: writ.At(time.Now()), Authoriser: "bo@acme.test", Purpose: "load", Triggers: []writ.Trigger{writ.OnOwnerLeaves}, AIUse: writ.AIAllowed,
 	}))
 	ok[*client.Change[client.Grant]](b)(c.AddGrant(ctx, client.NewGrant{Identity: agentName, Credential: credential, Allow: []string{"GET /v1/**"}, Purpose: "load"}))
 	who := ok[*client.Whoami](b)(c.Whoami(ctx))
+	x.by, x.cred = writ.Actor{Identity: who.Identity.ID, Via: who.Via}, cred.Item.ID
 	start := time.Now()
-	fillCredentials(b, s, writ.Actor{Identity: who.Identity.ID, Via: who.Via}, &app.Item.Application, credentials-1)
+	fillCredentials(b, s, x.by, &app.Item.Application, credentials-1)
 	x.filled = time.Since(start)
 }
 
