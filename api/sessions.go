@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -225,8 +226,13 @@ func (s *Server) status(ctx context.Context) (*client.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.Ledger, err = s.ledgerStatus(ctx, log)
-	return st, err
+	if st.Ledger, err = s.ledgerStatus(ctx, log); err != nil {
+		// A checkpoint that cannot be kept is what a status is for, not the end of it.
+		s.Logger.Error("status without a checkpoint", "err", err)
+		st.Ledger = client.LedgerStatus{Size: log.Head().Size}
+		st.Warnings = append(slices.Clone(st.Warnings), "the ledger's newest checkpoint cannot be made or kept; see the server's log")
+	}
+	return st, nil
 }
 
 // ready reports why the server cannot serve.

@@ -224,13 +224,16 @@ func TestCheckpointsThatCannotBeKeptAreSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.open(agentName) // the log grows, and its checkpoint has nowhere to go
+	if st := must[*client.Status](t)(w.admin.Status(t.Context())); len(st.Warnings) == 0 {
+		t.Error("the status does not warn")
+	}
 	err := w.server.close()
 	w.server = nil
 	var shown *writ.Error
 	if !errors.As(err, &shown) || shown.Kind != writ.KindUnavailable || shown.Fix == "" {
 		t.Errorf("closing gives %v", err)
 	}
-	if n := strings.Count(w.log.String(), "newest checkpoint cannot be kept"); n != 1 {
+	if n := strings.Count(w.log.String(), "cannot be kept outside the database"); n != 1 {
 		t.Errorf("the log says it %d times", n)
 	}
 }

@@ -187,7 +187,7 @@ func (a fileAnchor) probe() error {
 func (a fileAnchor) unkept(err error) error {
 	return writ.Errorf(writ.KindUnavailable, "the ledger's newest checkpoint cannot be kept in %s", a.folder).
 		WithWhy("without it, a database that is set back would not be noticed").
-		WithFix("let the server's user write to %s", a.folder).WithCause(err)
+		WithFix("let the server's user write to %s, and see that its volume is not full", a.folder).WithCause(err)
 }
 
 func (a fileAnchor) path(org writ.ID) string { return filepath.Join(a.folder, string(org)) }
