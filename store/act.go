@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"slices"
 	"sync/atomic"
 
 	"writ.dev/writ"
@@ -38,9 +37,10 @@ type work struct {
 	now   writ.Time
 	trust Believer
 
-	rows    map[writ.ID]row // as they were read
-	nouns   map[writ.ID]any // as they stand in this act
-	changed []writ.ID       // in the order of the first change
+	rows    map[writ.ID]row  // as they were read
+	nouns   map[writ.ID]any  // as they stand in this act
+	changed []writ.ID        // in the order of the first change
+	touched map[writ.ID]bool // those in changed
 	added   map[writ.ID]bool
 	doubted map[writ.ID]bool // rows that were read and are not believed
 	sealed  map[writ.ID][]byte
@@ -106,7 +106,7 @@ func (s *Store) attempt(ctx context.Context, log *ledger.Log, org writ.ID, a *ac
 			return nil, errors.New("store: the ledger's transaction is not the store's")
 		}
 		w := &work{act: a, c: s.core, tx: t, org: org, now: b.Time(), trust: trust, rows: map[writ.ID]row{},
-			nouns: map[writ.ID]any{}, added: map[writ.ID]bool{}, doubted: map[writ.ID]bool{}, sealed: map[writ.ID][]byte{}}
+			nouns: map[writ.ID]any{}, touched: map[writ.ID]bool{}, added: map[writ.ID]bool{}, doubted: map[writ.ID]bool{}, sealed: map[writ.ID][]byte{}}
 		r := &result{}
 		var done ledger.Committed
 		err := t.savepoint(ctx, func() (err error) {
@@ -321,7 +321,8 @@ func (w *work) put(id writ.ID, noun any) {
 		return
 	}
 	w.nouns[id] = noun
-	if !slices.Contains(w.changed, id) {
+	if !w.touched[id] {
+		w.touched[id] = true
 		w.changed = append(w.changed, id)
 	}
 }

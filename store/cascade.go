@@ -15,7 +15,9 @@ import (
 // come from them by parent, in any number of steps.
 func under(table, seeds string) string {
 	return "id IN (WITH RECURSIVE d (id) AS (" + seeds +
-		" UNION SELECT c.id FROM " + table + " c JOIN d ON c.parent = d.id WHERE c.org = $1) SELECT id FROM d)"
+		// CROSS JOIN is a join in this order: SQLite would otherwise look at every
+		// row that has a parent, for each step anew.
+		" UNION SELECT c.id FROM d CROSS JOIN " + table + " c WHERE c.org = $1 AND c.parent = d.id) SELECT id FROM d)"
 }
 
 var (
@@ -31,6 +33,7 @@ var (
 // identity. A grant names no session, so the first of its identity's sessions
 // to end takes it along: of two readings this is the one that ends sooner.
 func (w *work) end(ctx context.Context, sessions []*writ.Session) error {
+	seen := map[writ.ID]bool{}
 	var who []writ.ID
 	for _, s := range sessions {
 		if s.State.Final() {
@@ -38,32 +41,34 @@ func (w *work) end(ctx context.Context, sessions []*writ.Session) error {
 		}
 		s.State = writ.Ended
 		w.put(s.ID, s)
-		if !slices.Contains(who, s.Identity) {
+		if !seen[s.Identity] {
+			seen[s.Identity] = true
 			who = append(who, s.Identity)
 		}
 	}
-	for _, id := range who {
-		if err := w.triggered(ctx, writ.OnSessionEnd, "identity = $2", id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.triggered(ctx, writ.OnSessionEnd, "identity", who...)
 }
 
-// triggered withdraws the grants of a condition that carry the trigger.
-func (w *work) triggered(ctx context.Context, t writ.Trigger, condition string, args ...any) error {
-	grants, err := all[writ.Grant](ctx, w, "state <> 'revoked' AND "+condition, args...)
-	if err != nil {
-		return err
-	}
-	for _, g := range grants {
-		if !g.State.Final() && slices.Contains(g.Triggers, t) {
-			if err := w.revokeGrants(ctx, grantsFrom, g.ID); err != nil {
-				return err
+// triggered withdraws the grants that carry the trigger and whose column names
+// one of ids.
+func (w *work) triggered(ctx context.Context, t writ.Trigger, column string, ids ...writ.ID) error {
+	return chunks(ids, func(ids []writ.ID) error {
+		places, args := list(ids, 3)
+		// The text is looked for first: hardly any grant has it, and reading them
+		// all would cost more than the rest of the act.
+		grants, err := all[writ.Grant](ctx, w, "state <> 'revoked' AND body LIKE $2 AND "+column+" IN ("+places+")", append([]any{`%"` + string(t) + `"%`}, args...)...)
+		if err != nil {
+			return err
+		}
+		for _, g := range grants {
+			if !g.State.Final() && slices.Contains(g.Triggers, t) {
+				if err := w.revokeGrants(ctx, grantsFrom, g.ID); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // revokeGrants revokes the grants of a condition.
@@ -110,7 +115,7 @@ func (w *work) inactive(ctx context.Context, id writ.ID) error {
 	if err := w.end(ctx, sessions); err != nil {
 		return err
 	}
-	return w.triggered(ctx, writ.OnIdentityInactive, "identity = $2", id)
+	return w.triggered(ctx, writ.OnIdentityInactive, "identity", id)
 }
 
 // withdraw revokes an identity and all that is only there because of it:
@@ -164,7 +169,7 @@ func (w *work) leaveIdentities(ctx context.Context, person writ.ID) error {
 		if o.State.Final() || o.Owner != person {
 			continue
 		}
-		if err := w.triggered(ctx, writ.OnOwnerLeaves, "identity = $2", o.ID); err != nil {
+		if err := w.triggered(ctx, writ.OnOwnerLeaves, "identity", o.ID); err != nil {
 			return err
 		}
 		successor, err := w.successor(ctx, o.Backup)
@@ -194,7 +199,7 @@ func (w *work) leaveCredentials(ctx context.Context, person writ.ID) error {
 		return err
 	}
 	for _, c := range owned {
-		if err := w.triggered(ctx, writ.OnOwnerLeaves, "credential = $2", c.ID); err != nil {
+		if err := w.triggered(ctx, writ.OnOwnerLeaves, "credential", c.ID); err != nil {
 			return err
 		}
 		successor, err := w.successor(ctx, c.Backup)

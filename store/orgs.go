@@ -19,6 +19,9 @@ func (s *Store) CreateOrg(ctx context.Context, by writ.Actor, name string) (*wri
 		}
 	}
 	id := writ.NewID(writ.KindOrg)
+	// Numbers are given out one after another.
+	s.founding.Lock()
+	defer s.founding.Unlock()
 	if other, err := s.orgNamed(ctx, name); err == nil && other.State != writ.Revoked {
 		return nil, ledger.Mark{}, taken(tableFor[writ.Org](), name)
 	}
@@ -63,29 +66,45 @@ func (s *Store) EditOrg(ctx context.Context, by writ.Actor, org writ.ID, edit fu
 // maxDepth bounds what an organization may set as its depth of delegation.
 const maxDepth = 16
 
+// stopChunk bounds the sessions that one act of StopAll ends: an entry of the
+// ledger takes so much and no more, and stopping must work at any size.
+const stopChunk = 20_000
+
 // StopAll stops everything in the organization: it is marked as stopped, which
-// denies every use, and every session ends.
+// denies every use, and every session ends. The mark and the first sessions are
+// one act; further acts end what is left of very many.
 func (s *Store) StopAll(ctx context.Context, by writ.Actor, org writ.ID, cause string) (*writ.Org, ledger.Mark, error) {
-	return do(ctx, s, org, act{name: "stop-all", by: by, cause: cause, takes: true}, func(ctx context.Context, w *work) (*writ.Org, error) {
-		// Not get: a row that is not believed denies everything already, and is
-		// left to whoever finds out why.
-		o, err := find[writ.Org](ctx, w, org)
-		if err != nil {
-			return nil, err
+	return s.endAll(ctx, org, act{name: "stop-all", by: by, cause: cause, takes: true}, stopChunk)
+}
+
+// endAll stops the organization and ends every session in it, some at a time.
+// It returns the first act's mark: what the rest end cannot act any more.
+func (s *Store) endAll(ctx context.Context, org writ.ID, a act, chunk int) (stopped *writ.Org, first ledger.Mark, err error) {
+	for n := 0; ; n++ {
+		more := false
+		o, mark, err := do(ctx, s, org, a, func(ctx context.Context, w *work) (*writ.Org, error) {
+			o, err := get[writ.Org](ctx, w, org)
+			if err != nil {
+				return nil, err
+			}
+			if o.State == writ.Active {
+				o.State = writ.Suspended
+				w.put(org, o)
+			}
+			sessions, err := all[writ.Session](ctx, w, "state = 'active' LIMIT $2", chunk)
+			if err != nil {
+				return nil, err
+			}
+			more = len(sessions) == chunk
+			return o, w.end(ctx, sessions)
+		})
+		if n == 0 {
+			stopped, first = o, mark
 		}
-		if w.doubted[org] {
-			return nil, unproven(tableFor[writ.Org](), org)
+		if err != nil || !more {
+			return stopped, first, err
 		}
-		if o.State == writ.Active {
-			o.State = writ.Suspended
-			w.put(org, o)
-		}
-		sessions, err := all[writ.Session](ctx, w, "state = 'active'")
-		if err != nil {
-			return nil, err
-		}
-		return o, w.end(ctx, sessions)
-	})
+	}
 }
 
 // ResumeAll lets the organization work again. Sessions that were ended stay
@@ -93,13 +112,20 @@ func (s *Store) StopAll(ctx context.Context, by writ.Actor, org writ.ID, cause s
 func (s *Store) ResumeAll(ctx context.Context, by writ.Actor, org writ.ID, cause string) (*writ.Org, ledger.Mark, error) {
 	return do(ctx, s, org, act{name: "resume-all", by: by, cause: cause}, func(ctx context.Context, w *work) (*writ.Org, error) {
 		o, err := get[writ.Org](ctx, w, org)
+		if err != nil || o.State != writ.Suspended {
+			return o, err
+		}
+		// None can start while all is stopped, so one that runs is one that a
+		// StopAll did not come to: it would be revived.
+		left, err := all[writ.Session](ctx, w, "state = 'active' LIMIT 1")
 		if err != nil {
 			return nil, err
 		}
-		if o.State == writ.Suspended {
-			o.State = writ.Active
-			w.put(org, o)
+		if len(left) > 0 {
+			return nil, writ.Errorf(writ.KindConflict, "stopping has not ended every session yet").WithFix("stop once more, which ends the rest: writ kill all")
 		}
+		o.State = writ.Active
+		w.put(org, o)
 		return o, nil
 	})
 }

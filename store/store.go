@@ -69,7 +69,8 @@ type core struct {
 	limits      useLimits
 
 	statements statements
-	numbers    sync.Map // writ.ID of an organization -> int64, its number
+	founding   sync.Mutex // one organization is made at a time
+	numbers    sync.Map   // writ.ID of an organization -> int64, its number
 
 	mu       sync.Mutex
 	subs     []Subscriber

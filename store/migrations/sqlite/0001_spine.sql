@@ -93,6 +93,7 @@ CREATE TABLE identities (
 ) STRICT;
 CREATE INDEX identities_created ON identities (org, created, id);
 CREATE UNIQUE INDEX identities_name ON identities (org, name) WHERE state <> 'revoked';
+CREATE INDEX identities_past ON identities (org, name) WHERE state = 'revoked';
 CREATE INDEX identities_owner ON identities (org, owner) WHERE owner IS NOT NULL;
 CREATE INDEX identities_parent ON identities (org, parent) WHERE parent IS NOT NULL;
 
@@ -112,6 +113,7 @@ CREATE TABLE applications (
 ) STRICT;
 CREATE INDEX applications_created ON applications (org, created, id);
 CREATE UNIQUE INDEX applications_name ON applications (org, name) WHERE state <> 'revoked';
+CREATE INDEX applications_past ON applications (org, name) WHERE state = 'revoked';
 
 CREATE TABLE credentials (
     org TEXT NOT NULL,
@@ -131,6 +133,7 @@ CREATE TABLE credentials (
 ) STRICT;
 CREATE INDEX credentials_created ON credentials (org, created, id);
 CREATE UNIQUE INDEX credentials_name ON credentials (org, name) WHERE state <> 'revoked';
+CREATE INDEX credentials_past ON credentials (org, name) WHERE state = 'revoked';
 CREATE INDEX credentials_app ON credentials (org, app);
 CREATE INDEX credentials_owner ON credentials (org, owner) WHERE owner IS NOT NULL;
 
@@ -210,6 +213,7 @@ CREATE TABLE keys (
 ) STRICT;
 CREATE INDEX keys_created ON keys (org, created, id);
 CREATE UNIQUE INDEX keys_name ON keys (org, name) WHERE state <> 'revoked';
+CREATE INDEX keys_past ON keys (org, name) WHERE state = 'revoked';
 CREATE UNIQUE INDEX keys_hash ON keys (hash);
 CREATE INDEX keys_identity ON keys (org, identity);
 
@@ -227,6 +231,7 @@ CREATE TABLE policies (
 ) STRICT;
 CREATE INDEX policies_created ON policies (org, created, id);
 CREATE UNIQUE INDEX policies_name ON policies (org, name) WHERE state <> 'revoked';
+CREATE INDEX policies_past ON policies (org, name) WHERE state = 'revoked';
 
 -- Which application declares a host: one at most, so that a request is for one.
 CREATE TABLE hosts (
