@@ -20,7 +20,7 @@ func AllowsSince(ctx context.Context, r Reader, head Head, since writ.Time, yiel
 		return err
 	}
 	if string(t.marshal()) != string(head.Frontier) {
-		return refuseHistory("the ledger's head does not match its entries", "something changed the database without going through Writ", "run: writ ledger verify")
+		return refuseHistory("the ledger's head does not match its entries", "something changed the database without going through Writ", "run: writ ledger verify --data FOLDER")
 	}
 	leaves := leafPath{ctx: ctx, r: r, org: head.Org, tree: t}
 	from, err := leaves.first(head.Size, since)
@@ -83,5 +83,5 @@ func (p *leafPath) each(from, to int64, yield func(Entry, Leaf) error) error {
 }
 
 func badEntry(seq int64) *writ.Error {
-	return refuseHistory("entry "+strconv.FormatInt(seq, 10)+" of the ledger cannot be believed", "it is not the entry that the tree has there", "run: writ ledger verify; then restore the database from a backup")
+	return refuseHistory("entry "+strconv.FormatInt(seq, 10)+" of the ledger cannot be believed", "it is not the entry that the tree has there", "run: writ ledger verify --data FOLDER; then restore the database from a backup")
 }

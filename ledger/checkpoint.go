@@ -224,7 +224,7 @@ func checkTail(ctx context.Context, r Reader, head Head, c *Checkpoint) error {
 		return err
 	}
 	if epoch != head.Epoch || last != head.LastChange || head.Incarnation < c.Epoch.Incarnation {
-		return refuseHistory("the ledger's head does not match its changes", "something changed the database without going through Writ", "run: writ ledger verify; then restore the database from a backup")
+		return refuseHistory("the ledger's head does not match its changes", "something changed the database without going through Writ", "run: writ ledger verify --data FOLDER; then restore the database from a backup")
 	}
 	return nil
 }
@@ -276,7 +276,7 @@ type tiles struct {
 func (s *tiles) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	h, err := tlog.TileHashReader(tlog.Tree{N: s.tree.size, Hash: s.tree.root()}, s).ReadHashes(indexes)
 	if err != nil && s.err == nil {
-		return nil, refuseHistory("the ledger's stored tree does not match its root", "something changed the database without going through Writ", "run: writ ledger verify").WithCause(err)
+		return nil, refuseHistory("the ledger's stored tree does not match its root", "something changed the database without going through Writ", "run: writ ledger verify --data FOLDER").WithCause(err)
 	}
 	return h, err
 }

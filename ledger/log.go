@@ -197,7 +197,7 @@ func recoverHead(ctx context.Context, r Reader, org writ.ID) (Head, *tree, error
 // adopt rebuilds the tree of a head and checks that the head, its tiles and its
 // newest entries agree.
 func adopt(ctx context.Context, r Reader, head Head) (*tree, error) {
-	const fix = "run: writ ledger verify; if it says no, restore the database from a backup"
+	const fix = "run: writ ledger verify --data FOLDER; if it says no, restore the database from a backup"
 	t, err := rebuild(ctx, r, head.Org, head.Size)
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func Proven(ctx context.Context, r Reader, head Head) (map[writ.ID]RowProof, err
 		return nil, err
 	}
 	if string(t.marshal()) != string(head.Frontier) {
-		return nil, refuseHistory("the ledger's head does not match its entries", "something changed the database without going through Writ", "run: writ ledger verify")
+		return nil, refuseHistory("the ledger's head does not match its entries", "something changed the database without going through Writ", "run: writ ledger verify --data FOLDER")
 	}
 	rows := make(map[writ.ID]RowProof)
 	leaves := leafPath{ctx: ctx, r: r, org: head.Org, tree: t}
@@ -92,7 +92,7 @@ func Proven(ctx context.Context, r Reader, head Head) (map[writ.ID]RowProof, err
 }
 
 func badChange(seq int64, why string) error {
-	return refuseHistory("the change at entry "+strconv.FormatInt(seq, 10)+" of the ledger cannot be believed", why, "run: writ ledger verify; then restore the database from a backup")
+	return refuseHistory("the change at entry "+strconv.FormatInt(seq, 10)+" of the ledger cannot be believed", why, "run: writ ledger verify --data FOLDER; then restore the database from a backup")
 }
 
 // leafPath gives proven leaf hashes in ascending order cheaply: it keeps the
@@ -131,7 +131,7 @@ func (p *leafPath) at(level int, n int64) (h tlog.Hash, err error) {
 			return h, err
 		}
 		if subtree(tile) != want {
-			return h, refuseHistory("the ledger's stored tree does not match its root", "a tile is not the one that the tree has there", "run: writ ledger verify")
+			return h, refuseHistory("the ledger's stored tree does not match its root", "a tile is not the one that the tree has there", "run: writ ledger verify --data FOLDER")
 		}
 		p.index[level], p.full[level] = index+1, tile
 	}

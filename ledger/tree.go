@@ -169,7 +169,7 @@ func fullTile(ctx context.Context, r Reader, org writ.ID, level int, index int64
 		return nil, err
 	}
 	if len(n.Hashes) != tileSize {
-		return nil, refuseHistory("the ledger's stored tree is damaged", "a tile has the wrong size", "writ ledger verify")
+		return nil, refuseHistory("the ledger's stored tree is damaged", "a tile has the wrong size", "run: writ ledger verify --data FOLDER")
 	}
 	return n.Hashes, nil
 }
@@ -177,7 +177,7 @@ func fullTile(ctx context.Context, r Reader, org writ.ID, level int, index int64
 func missingEntry(seq int64) error {
 	return writ.Errorf(writ.KindCheckFailed, "entry %d of the ledger is missing", seq).
 		WithWhy("the entries are numbered without gaps and the head says there are more").
-		WithFix("restore the database from a backup, then run: writ ledger verify")
+		WithFix("restore the database from a backup, then run: writ ledger verify --data FOLDER")
 }
 
 // sameHead reports that both describe the same log at the same place.

@@ -196,3 +196,34 @@ func TestExpiryEndsWhatIsOpen(t *testing.T) {
 	s.awaitEnd(t)
 	w.oracle()
 }
+
+// The log of a stopped server can be verified where it lies, also when the
+// server refuses to start on it (R45).
+func TestLedgerOfAStoppedServerIsVerified(t *testing.T) {
+	w := newWorld(t)
+	for range 3 {
+		if resp, _ := w.get(w.browser(w.session.Token), base+"/v1/x"); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+	}
+	data := filepath.Join(w.dir, "dev")
+	if _, talk, code := w.writ("ledger", "verify", "--data", data); code == 0 {
+		t.Errorf("the data of a running server was opened: %s", talk)
+	}
+	w.stop()
+	w.remote = &devFile{Addr: "http://127.0.0.1:1"} // nothing answers there, and nothing is asked
+	if out, talk, code := w.writ("ledger", "verify", "--data", data); code != 0 || !strings.Contains(out, "verified") {
+		t.Fatalf("exit %d: %s%s", code, out, talk)
+	}
+	db := w.database()
+	if _, err := db.Exec(`UPDATE entries SET pack = (SELECT pack FROM entries ORDER BY at LIMIT 1) WHERE at = (SELECT max(at) FROM entries)`); err != nil {
+		t.Fatal(err)
+	}
+	_ = db.Close()
+	if out, talk, code := w.writ("ledger", "verify", "--data", data); code != 5 || !strings.Contains(out+talk, "NOT verified") {
+		t.Errorf("a changed entry: exit %d: %s%s", code, out, talk)
+	}
+	if _, _, code := w.writ("ledger", "verify", "--data", t.TempDir()); code != 1 {
+		t.Errorf("a folder without a database: exit %d", code)
+	}
+}

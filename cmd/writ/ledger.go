@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,7 +16,10 @@ import (
 
 	"writ.dev/writ"
 	"writ.dev/writ/client"
+	"writ.dev/writ/decide"
 	"writ.dev/writ/ledger"
+	"writ.dev/writ/store"
+	"writ.dev/writ/store/sqlite"
 )
 
 func (c *cli) ledgerCommand() *cobra.Command {
@@ -61,16 +66,21 @@ func (c *cli) ledgerVerify() *cobra.Command {
 order, parts, tree, the chain of changes, and that nothing was allowed after what it
 rests on had ended. --checkpoint FILE is a checkpoint that you kept: the log must
 extend it. --key FILE holds the log's keys, which you got by another way; without it
-they are the server's own word. --from FILE verifies an export, with no server.
+they are the server's own word. --from FILE verifies an export, with no server;
+--data FOLDER verifies what lies in a stopped server's folder, also when the server
+refuses to start on it.
 Exit code 5 when the log does not hold.`,
 		example: `writ ledger verify
 writ ledger verify --checkpoint last-week.note --key acme.vkey
-writ ledger verify --from acme.ledger --checkpoint acme.note --key acme.vkey`,
+writ ledger verify --from acme.ledger --checkpoint acme.note --key acme.vkey
+writ ledger verify --data /var/lib/writ --checkpoint last-week.note --key acme.vkey`,
 		out: ledgerReport{},
 		flags: func(f *pflag.FlagSet) {
 			f.StringArrayVar(&v.checkpoints, "checkpoint", nil, "a `file` with a signed checkpoint that the log must extend; may be repeated")
 			f.StringVar(&v.keys, "key", "", "a `file` with the log's verifier keys, one a line")
 			f.StringVar(&v.from, "from", "", "a `file` that writ ledger export wrote, instead of asking the server")
+			f.StringVar(&v.data, "data", "", "the data `folder` of a stopped server, instead of asking the server")
+			f.StringVar(&v.org, "org", store.DefaultOrg, "with --data: which `organization`, by name or id")
 		},
 		run: func(ctx context.Context, _ []string) error {
 			report, err := c.verifyLedger(ctx, v)
@@ -89,6 +99,7 @@ writ ledger verify --from acme.ledger --checkpoint acme.note --key acme.vkey`,
 // ledgerCheck is what a verification is asked to do, all of it in files.
 type ledgerCheck struct {
 	from        string
+	data, org   string
 	checkpoints []string
 	keys        string
 }
@@ -121,11 +132,19 @@ func (c *cli) verifyLedger(ctx context.Context, v ledgerCheck) (*ledgerReport, e
 		return nil, err
 	}
 	keysFrom := "--key"
-	var in *os.File
-	if v.from != "" {
+	if v.from != "" || v.data != "" {
 		if len(cfg.Checkpoints) > 0 && len(cfg.Keys) == 0 {
 			return nil, writ.Invalid("--key", "--key is missing", "a checkpoint is checked with the log's keys: give them with --key FILE")
 		}
+		if v.from != "" && v.data != "" {
+			return nil, writ.Invalid("--data", "--from and --data are two logs", "give one of them")
+		}
+	}
+	if v.data != "" {
+		return c.verifyStopped(ctx, v, cfg)
+	}
+	var in *os.File
+	if v.from != "" {
 		if in, err = os.Open(v.from); err != nil {
 			return nil, fileError("--from", v.from, err)
 		}
@@ -137,17 +156,53 @@ func (c *cli) verifyLedger(ctx context.Context, v ledgerCheck) (*ledgerReport, e
 		defer os.Remove(in.Name()) // an unnamed file would do, but not everywhere
 		defer in.Close()
 	}
-	if isTerminal(c.stderr) {
-		cfg.Progress = func(done, _ int64) {
-			_, _ = io.WriteString(c.stderr, "\rverified "+thousands(done)+" entries\x1b[K")
-		}
-		defer func() { _, _ = io.WriteString(c.stderr, "\r\x1b[K") }()
-	}
+	defer c.progress(&cfg)()
 	r, err := ledger.VerifyExport(ctx, in, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return reportOf(r, keysFrom), nil
+}
+
+// progress shows how far a verification has come, and gives what takes the
+// line away.
+func (c *cli) progress(cfg *ledger.VerifyConfig) func() {
+	if !isTerminal(c.stderr) {
+		return func() {}
+	}
+	cfg.Progress = func(done, _ int64) {
+		_, _ = io.WriteString(c.stderr, "\rverified "+thousands(done)+" entries\x1b[K")
+	}
+	return func() { _, _ = io.WriteString(c.stderr, "\r\x1b[K") }
+}
+
+// verifyStopped verifies the log in the folder of a stopped server. It takes
+// the server's lock, so that nobody writes meanwhile, and needs no key: what
+// is sealed stays sealed.
+func (c *cli) verifyStopped(ctx context.Context, v ledgerCheck, cfg ledger.VerifyConfig) (report *ledgerReport, err error) {
+	if _, err := os.Stat(filepath.Join(v.data, "writ.db")); err != nil {
+		return nil, fileError("--data", filepath.Join(v.data, "writ.db"), err)
+	}
+	engine, err := sqlite.Open(ctx, sqlite.Config{Folder: v.data, ReserveBytes: -1})
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, store.Config{Engine: engine, Origin: origin, CheckPolicy: decide.CheckPolicy})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close(ctx)) }()
+	org, err := s.Org(ctx, v.org)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Org, cfg.Reader = org.ID, s.Reader()
+	defer c.progress(&cfg)()
+	r, err := ledger.Verify(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return reportOf(r, "--key"), nil
 }
 
 // fetchLedger gets the entries into a private file, and adds to cfg the newest

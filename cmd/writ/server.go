@@ -149,6 +149,7 @@ type server struct {
 	operator *writ.Org
 
 	apiAt, proxyAt net.Listener
+	greeted        bool // what other commands look for was left for them
 
 	cancel context.CancelFunc // ends the proxy
 	ended  chan error
@@ -363,6 +364,10 @@ func (s *server) close() error {
 	s.wg.Wait()
 	if s.store != nil {
 		errs = append(errs, s.store.Close(ctx))
+	}
+	if s.cfg.dev && s.greeted {
+		// Whoever takes the port next must not be sent the token that is for us.
+		errs = append(errs, os.Remove(s.devStatePath()))
 	}
 	return errors.Join(errs...)
 }

@@ -150,6 +150,7 @@ func (s *server) greet(_ context.Context, talk io.Writer) error {
 	if err := durable.Replace(s.devStatePath(), append(state, '\n')); err != nil {
 		return err
 	}
+	s.greeted = true
 	_, err = fmt.Fprintf(talk, `writ %s  DEVELOPMENT SERVER  loopback only, not for production
   api    %s
   proxy  %s
