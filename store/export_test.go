@@ -12,3 +12,6 @@ func StopInChunks(ctx context.Context, s *Store, by writ.Actor, org writ.ID, chu
 	_, _, err := s.endAll(ctx, org, act{name: "stop-all", by: by, takes: true}, chunk)
 	return err
 }
+
+// Cascades are the conditions by which cascades are found, by their table.
+var Cascades = map[string][]string{"sessions": {sessionsOf, sessionsFrom}, "grants": {grantsTo, grantsFrom}, "identities": {agentsUnder}}

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -113,4 +114,36 @@ func BenchmarkRevokeCascade(b *testing.B) {
 		used += cpuTime() - before
 	}
 	b.ReportMetric(float64(used.Milliseconds())/float64(b.N), "cpu-ms/op")
+}
+
+// TestCascadesGoByIndex: no step of a cascade walks all of an organization's
+// rows; a wrong turn of SQLite's planner did, for each row anew.
+func TestCascadesGoByIndex(t *testing.T) {
+	k := storetest.NewKit(t, storetest.NewMemory(t))
+	for table, conditions := range store.Cascades {
+		for _, condition := range conditions {
+			rows, err := k.DB.QueryContext(t.Context(), "EXPLAIN QUERY PLAN SELECT body FROM "+table+" WHERE org = $1 AND "+condition, k.Org, "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			steps := 0
+			for rows.Next() {
+				var a, b, c int
+				var step string
+				if err := rows.Scan(&a, &b, &c, &step); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasPrefix(step, "SEARCH") {
+					if steps++; !strings.Contains(step, "(org=? AND ") {
+						t.Errorf("%s: %s", condition, step)
+					}
+				} else if strings.HasPrefix(step, "SCAN") && step != "SCAN d" {
+					t.Errorf("%s: %s", condition, step)
+				}
+			}
+			if err := rows.Close(); err != nil || steps < 3 {
+				t.Errorf("%s: %d steps, %v", condition, steps, err)
+			}
+		}
+	}
 }
