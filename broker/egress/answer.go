@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
@@ -25,7 +26,7 @@ var stripped = []string{"Set-Cookie", "Set-Cookie2", "WWW-Authenticate", "Authen
 const smallAnswer = 64 << 10
 
 // answer passes the upstream's answer to the client, masked.
-func (x *exchange) answer(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) {
+func (x *exchange) answer(ctx context.Context, u *broker.Use, r *wire.InResponse, m *mask.Set, out *writ.Outcome) {
 	x.replied = true
 	body, readable, err := x.readable(r)
 	if err != nil {
@@ -51,8 +52,8 @@ func (x *exchange) answer(ctx context.Context, u *broker.Use, r *http.Response, 
 }
 
 // answerHeader is the header of the answer to the client.
-func (x *exchange) answerHeader(u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) wire.Header {
-	header := wire.FromMap(r.Header)
+func (x *exchange) answerHeader(u *broker.Use, r *wire.InResponse, m *mask.Set, out *writ.Outcome) wire.Header {
+	header := r.Header
 	wire.StripResponse(&header)
 	for _, name := range stripped {
 		header.Del(name)
@@ -78,14 +79,14 @@ var (
 // readable decides how an answer is looked through: text is masked; what is
 // known to be binary is passed as it is. Text that comes compressed although
 // nobody asked for it is unpacked; an encoding we cannot unpack is withheld (T27).
-func (x *exchange) readable(r *http.Response) (io.Reader, bool, error) {
-	if x.req.Method == http.MethodHead || r.StatusCode == http.StatusNoContent || r.StatusCode == http.StatusNotModified {
+func (x *exchange) readable(r *wire.InResponse) (io.Reader, bool, error) {
+	if x.req.Method == http.MethodHead || r.Status == http.StatusNoContent || r.Status == http.StatusNotModified {
 		return r.Body, false, nil
 	}
 	if !textual(r.Header.Get("Content-Type")) {
 		return r.Body, false, nil
 	}
-	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
+	switch strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ",")) {
 	case "", "identity":
 		return r.Body, true, nil
 	case "gzip", "x-gzip":
@@ -94,7 +95,7 @@ func (x *exchange) readable(r *http.Response) (io.Reader, bool, error) {
 			return nil, false, errEncoding
 		}
 		r.Header.Del("Content-Encoding")
-		r.ContentLength = -1
+		r.Length = wire.Unknown
 		return z, true, nil
 	}
 	return nil, false, errEncoding
@@ -122,10 +123,10 @@ func textual(contentType string) bool {
 }
 
 // copyAnswer writes head and body.
-func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header, body io.Reader, readable bool, m *mask.Set, out *writ.Outcome) error {
+func (x *exchange) copyAnswer(w *wire.Response, r *wire.InResponse, h wire.Header, body io.Reader, readable bool, m *mask.Set, out *writ.Outcome) error {
 	if !readable || m == nil {
-		length := r.ContentLength
-		if err := w.WriteHead(r.StatusCode, h, length); err != nil {
+		length := r.Length
+		if err := w.WriteHead(r.Status, h, length); err != nil {
 			return errClient
 		}
 		w.FlushEach = length < 0
@@ -136,7 +137,7 @@ func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header,
 		}
 		return clientError(w.End())
 	}
-	if r.ContentLength >= 0 && r.ContentLength <= smallAnswer {
+	if r.Length >= 0 && r.Length <= smallAnswer {
 		plain, err := io.ReadAll(body)
 		if err != nil {
 			return err
@@ -150,9 +151,9 @@ func (x *exchange) copyAnswer(w *wire.Response, r *http.Response, h wire.Header,
 			return err
 		}
 		out.Masked += mw.Count()
-		return clientError(w.Send(r.StatusCode, h, whole.Bytes()))
+		return clientError(w.Send(r.Status, h, whole.Bytes()))
 	}
-	if err := w.WriteHead(r.StatusCode, h, wire.Unknown); err != nil {
+	if err := w.WriteHead(r.Status, h, wire.Unknown); err != nil {
 		return errClient
 	}
 	w.FlushEach = true
@@ -175,12 +176,15 @@ func clientError(err error) error {
 	return nil
 }
 
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // copyBody copies as bytes arrive, so that each event of a stream goes on at
 // once (T41). It tells a failing client from a failing upstream.
 func copyBody(w io.Writer, r io.Reader) error {
-	buf := make([]byte, 32<<10)
+	buf := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(buf)
 	for {
-		n, err := r.Read(buf)
+		n, err := r.Read(buf[:])
 		if n > 0 {
 			if _, werr := w.Write(buf[:n]); werr != nil {
 				return errClient

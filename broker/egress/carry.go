@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"writ.dev/writ"
@@ -29,7 +28,7 @@ func (x *exchange) carry(ctx context.Context, hangUp context.CancelCauseFunc, u 
 		x.reject(u, http.StatusBadGateway, writ.DestinationBlocked, out.Error)
 		return out
 	}
-	request, masker, err := x.request(ctx, u)
+	request, masker, err := x.request(u)
 	if err != nil {
 		out.Error = errUnplaceable.Error()
 		x.reject(u, http.StatusForbidden, writ.PlacementViolation, out.Error)
@@ -53,15 +52,16 @@ func (x *exchange) carry(ctx context.Context, hangUp context.CancelCauseFunc, u 
 	// next request are there already, which say as much.
 	gone := func() { hangUp(errHungUp) }
 	watched := x.conn.Watch(gone)
-	response, err := transport.RoundTrip(request)
+	request.Sent = func() { watched = watched || x.conn.Watch(gone) }
+	response, err := transport.RoundTrip(ctx, destinationKey(u.Ask), request)
 	out.Sent = x.sent.Load()
 	if err != nil {
 		x.upstreamFailed(ctx, u, &out, err)
 		return out
 	}
 	defer func() { _ = response.Body.Close() }()
-	out.Status = response.StatusCode
-	if response.StatusCode == http.StatusSwitchingProtocols {
+	out.Status = response.Status
+	if response.Upgraded != nil {
 		x.passThrough(ctx, u, response, masker, &out)
 		return out
 	}
@@ -77,16 +77,16 @@ func (x *exchange) carry(ctx context.Context, hangUp context.CancelCauseFunc, u 
 // less what is ours or hop-by-hop, and the secret in its place. The strings
 // that hold the secret live as long as the request does; docs/THREATS.md says
 // what a garbage-collected runtime cannot promise.
-func (x *exchange) request(ctx context.Context, u *broker.Use) (*http.Request, *mask.Set, error) {
+func (x *exchange) request(u *broker.Use) (*wire.OutRequest, *mask.Set, error) {
 	header := x.header
 	header.Del(HintHeader)
 	if header.Get("Accept-Encoding") != "" {
 		header.Set("Accept-Encoding", "identity") // what can be read can be masked
 	}
-	upgrade := strings.EqualFold(x.req.Upgrade, "websocket")
-	if upgrade {
-		header.Set("Connection", "Upgrade")
-		header.Set("Upgrade", "websocket")
+	header.Set("Host", hostField(u.Ask))
+	upgrade := ""
+	if strings.EqualFold(x.req.Upgrade, "websocket") {
+		upgrade = "websocket"
 		header.Del("Sec-WebSocket-Extensions") // compressed frames could not be watched
 	}
 	target := u.Ask.Target.Raw
@@ -104,23 +104,11 @@ func (x *exchange) request(ctx context.Context, u *broker.Use) (*http.Request, *
 	if err != nil {
 		return nil, nil, err
 	}
-	body, length := x.body()
-	r := &http.Request{
-		Method: x.req.Method, Host: hostField(u.Ask), Header: http.Header(header.Map()),
-		// Opaque makes net/http write the target byte for byte.
-		URL:   &url.URL{Scheme: u.Ask.Scheme, Host: dialHost(u.Ask), Opaque: target},
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: length,
+	r := &wire.OutRequest{Method: x.req.Method, Target: target, Header: header, Upgrade: upgrade}
+	if x.req.Length != 0 {
+		r.Body, r.Length = x.body()
 	}
-	if r.Header.Get("User-Agent") == "" {
-		r.Header["User-Agent"] = nil // net/http would add its own
-	}
-	r.Header.Del("Host")
-	r.Header.Del("Content-Length")
-	r.Header.Del("Expect")
-	if body != nil {
-		r.Body = body
-	}
-	return r.WithContext(ctx), masker, nil
+	return r, masker, nil
 }
 
 // forms are the byte strings that must not come back: the secret, and for
@@ -138,9 +126,6 @@ func hostField(a *writ.Ask) string {
 	return strings.TrimSuffix(a.Host, map[string]string{"http": ":80", "https": ":443"}[a.Scheme])
 }
 
-// dialHost is host:port for the transport, which keys its pool by it.
-func dialHost(a *writ.Ask) string { return a.Host }
-
 // reject answers for an allowed use that could not be carried out.
 func (x *exchange) reject(u *broker.Use, status int, r writ.Reason, text string) {
 	d := &writ.Decision{ID: u.Decision.ID, Reasons: []writ.Reason{r}, Detail: text}
@@ -152,6 +137,11 @@ func (x *exchange) reject(u *broker.Use, status int, r writ.Reason, text string)
 // hold the target with the secret in it, so it is never passed on (T54).
 func (x *exchange) upstreamFailed(ctx context.Context, u *broker.Use, out *writ.Outcome, err error) {
 	var blocked *dialguard.Blocked
+	var bad *wire.Error
+	if errors.Is(err, wire.ErrNotSent) {
+		// Also of the body, however much of it was read.
+		out.Kind, out.Sent = writ.Suppressed, 0
+	}
 	switch {
 	case u.WasCut():
 		x.replied, x.broken = true, true
@@ -160,15 +150,22 @@ func (x *exchange) upstreamFailed(ctx context.Context, u *broker.Use, out *writ.
 		out.Kind, out.Error = writ.Suppressed, "the address is off limits"
 		x.reject(u, http.StatusForbidden, writ.DestinationBlocked, blocked.Error())
 		return
-	case errors.Is(context.Cause(ctx), errHungUp):
-		out.Kind = writ.Abandoned
+	case errors.Is(err, wire.ErrRequestBody) && errors.As(err, &bad):
+		out.Error = "the request's body is refused: " + bad.Reason
+		x.reject(u, bad.Status, writ.RequestAmbiguous, out.Error)
+		x.broken = true
+		return
+	case errors.Is(context.Cause(ctx), errHungUp), errors.Is(err, wire.ErrRequestBody):
+		if out.Kind == writ.Failed {
+			out.Kind = writ.Abandoned
+		}
 		x.replied, x.broken = true, true
 		return
 	}
 	out.Error = classify(err)
 	doc := problem.Document{
 		Type: "urn:writ:problem:upstream", Title: "No answer from the upstream", Status: http.StatusBadGateway, Detail: u.Ask.Host + ": " + out.Error,
-		Writ: problem.Extension{Kind: string(writ.KindUnavailable), Decision: u.Decision.ID, Fix: "try again later; the use is recorded as failed"},
+		Writ: problem.Extension{Kind: string(writ.KindUnavailable), Decision: u.Decision.ID, Fix: "try again later; the use is recorded as " + string(out.Kind)},
 	}
 	h := wire.Header{{Name: "Content-Type", Value: problem.ContentType}, {Name: "Writ-Decision", Value: string(u.Decision.ID)}}
 	x.replied = true
@@ -181,8 +178,11 @@ func (x *exchange) upstreamFailed(ctx context.Context, u *broker.Use, out *writ.
 // classify says in our own words why there was no answer.
 func classify(err error) string {
 	var timeout interface{ Timeout() bool }
+	var malformed *wire.Error
 	text := err.Error()
 	switch {
+	case errors.As(err, &malformed):
+		return "its answer cannot be passed on: " + malformed.Reason
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "it did not answer in time"
 	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:"):

@@ -6,13 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
 	"writ.dev/writ"
 	"writ.dev/writ/internal/dialguard"
+	"writ.dev/writ/internal/wire"
 )
 
 // Times of an upstream connection. All but the dial are idle times: a stream
@@ -36,11 +37,11 @@ type upstreams struct {
 
 type pool struct {
 	app       *writ.Application // as it was when the pool was made; never changed
-	transport *http.Transport
+	transport *wire.Transport
 }
 
 // of gives the application's transport.
-func (u *upstreams) of(app *writ.Application) (*http.Transport, error) {
+func (u *upstreams) of(app *writ.Application) (*wire.Transport, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	key := writ.Ref{Org: app.Org, ID: app.ID}
@@ -48,7 +49,7 @@ func (u *upstreams) of(app *writ.Application) (*http.Transport, error) {
 		if p.app == app {
 			return p.transport, nil
 		}
-		p.transport.CloseIdleConnections()
+		p.transport.Close()
 	}
 	t, err := u.transport(app)
 	if err != nil {
@@ -61,8 +62,17 @@ func (u *upstreams) of(app *writ.Application) (*http.Transport, error) {
 	return t, nil
 }
 
+// destinationKey names a destination to the transport, and splits into what it
+// was made of: connections with TLS and without are never taken for each other.
+func destinationKey(a *writ.Ask) string { return a.Scheme + "://" + a.Host }
+
+func splitKey(key string) (scheme, host string) {
+	scheme, host, _ = strings.Cut(key, "://")
+	return scheme, host
+}
+
 // destinations says, for one application, where its hosts lead.
-func destinations(app *writ.Application) (func(addr string) (dialguard.Destination, error), error) {
+func destinations(app *writ.Application) (func(key string) (dialguard.Destination, error), error) {
 	var networks []netip.Prefix
 	for _, n := range app.Networks {
 		p, err := netip.ParsePrefix(n)
@@ -85,20 +95,21 @@ func destinations(app *writ.Application) (func(addr string) (dialguard.Destinati
 			pinned[host] = append(pinned[host], a)
 		}
 	}
-	return func(addr string) (dialguard.Destination, error) {
-		canonical, err := writ.ParseHost(addr)
+	return func(key string) (dialguard.Destination, error) {
+		scheme, host := splitKey(key)
+		canonical, err := writ.ParseHost(host)
 		if err != nil {
 			return dialguard.Destination{}, err
 		}
 		name, port := writ.SplitHost(canonical)
 		return dialguard.Destination{
 			Host: name, Port: port, Pinned: pinned[canonical], Networks: networks,
-			TLS: !app.Cleartext || port == 443, Cleartext: app.Cleartext,
+			TLS: scheme == "https", Cleartext: app.Cleartext,
 		}, nil
 	}, nil
 }
 
-func (u *upstreams) transport(app *writ.Application) (*http.Transport, error) {
+func (u *upstreams) transport(app *writ.Application) (*wire.Transport, error) {
 	to, err := destinations(app)
 	if err != nil {
 		return nil, err
@@ -111,60 +122,28 @@ func (u *upstreams) transport(app *writ.Application) (*http.Transport, error) {
 			return nil, errors.New("the application's roots hold no certificate")
 		}
 	}
-	return &http.Transport{
-		Proxy: nil, // whatever the environment says: the guard below is the only way out
-		DialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			d, err := to(addr)
+	// Sessions of TLS are resumed within this pool alone, so under the same
+	// roots that they were verified under.
+	conf.ClientSessionCache = tls.NewLRUClientSessionCache(64)
+	return &wire.Transport{
+		// Whatever the environment says of proxies: the guard is the only way out.
+		Dial: func(ctx context.Context, key string) (net.Conn, error) {
+			d, err := to(key)
 			if err != nil {
 				return nil, err
 			}
-			c, err := guard.DialContext(ctx, d)
-			if err != nil {
-				return nil, err
-			}
-			return &idleConn{Conn: c}, nil
+			return guard.DialContext(ctx, d)
 		},
-		TLSClientConfig:        conf,
-		TLSHandshakeTimeout:    dialTime,
-		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1
-		DisableCompression:     true,                                                   // what the client asked for is what is sent
-		MaxIdleConnsPerHost:    128,
-		IdleConnTimeout:        pooledIdle,
-		MaxResponseHeaderBytes: 256 << 10,
-		ExpectContinueTimeout:  time.Second,
-		WriteBufferSize:        16 << 10,
-		ReadBufferSize:         16 << 10,
+		TLS: func(key string) *tls.Config {
+			scheme, host := splitKey(key)
+			if scheme == "http" {
+				return nil
+			}
+			name, _ := writ.SplitHost(host)
+			own := conf.Clone()
+			own.ServerName = strings.Trim(name, "[]")
+			return own
+		},
+		MaxIdlePerHost: 128, IdleTimeout: pooledIdle, MoveTimeout: upstreamIdle, HandshakeTimeout: dialTime,
 	}, nil
-}
-
-// idleConn gives every read and write a deadline of its own, so that a
-// connection ends when nothing moves, and only then. Deadlines are renewed at
-// most once a second, since setting one costs as much as a small write.
-type idleConn struct {
-	net.Conn
-	mu   sync.Mutex
-	next time.Time // guarded by mu: when the deadline is next renewed
-}
-
-func (c *idleConn) renew() {
-	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Before(c.next) {
-		return
-	}
-	c.next = now.Add(time.Second)
-	_ = c.Conn.SetDeadline(now.Add(upstreamIdle))
-}
-
-// Read reads under a renewed deadline.
-func (c *idleConn) Read(b []byte) (int, error) {
-	c.renew()
-	return c.Conn.Read(b)
-}
-
-// Write writes under a renewed deadline.
-func (c *idleConn) Write(b []byte) (int, error) {
-	c.renew()
-	return c.Conn.Write(b)
 }

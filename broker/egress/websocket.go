@@ -4,28 +4,23 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"writ.dev/writ"
 	"writ.dev/writ/broker"
 	"writ.dev/writ/internal/mask"
+	"writ.dev/writ/internal/wire"
 )
 
 // passThrough carries a WebSocket (RFC 6455) once the upstream agreed to it:
 // the frames are the program's and the upstream's own. The use lasts as long
 // as the connection, and a revocation ends it with close code 1008 (T42).
-func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *http.Response, m *mask.Set, out *writ.Outcome) {
+func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *wire.InResponse, m *mask.Set, out *writ.Outcome) {
 	x.replied, x.broken = true, true
-	upstream, ok := r.Body.(io.ReadWriteCloser)
-	if !ok || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		out.Error = "the upstream switched to a protocol that was not asked for"
-		return
-	}
+	upstream := r.Upgraded
+	defer func() { _ = upstream.Close() }()
 	header := x.answerHeader(u, r, m, out)
 	if err := x.conn.Respond(x.req).Switch("websocket", header); err != nil {
 		out.Error = "the client's side broke off"
@@ -56,6 +51,11 @@ func (x *exchange) passThrough(ctx context.Context, u *broker.Use, r *http.Respo
 	})
 	both.Go(func() {
 		_ = drainTo(toClient, &countedBody{Reader: upstream, n: &x.received})
+		if u.WasCut() {
+			// The transport breaks the upstream off for the same reason, and may
+			// do so before the close frame was written.
+			x.farewell.say()
+		}
 		_ = down.Close()
 	})
 	both.Wait()
