@@ -1,6 +1,7 @@
-// Package wire is the server's side of HTTP/1.1 (RFC 9110, RFC 9112) for a
-// proxy that hands credentials on: it reads requests strictly and writes
-// responses that cannot be split.
+// Package wire is HTTP/1.1 (RFC 9110, RFC 9112) for a proxy that hands
+// credentials on. Towards the client it reads requests strictly and writes
+// responses that cannot be split; towards the upstream it sends requests as
+// they were decided about, once, and reads answers as strictly.
 //
 // Why not net/http's server: that one is built to serve, so it settles on one
 // reading where a message has two. It joins folded lines, takes a bare LF for
@@ -17,9 +18,15 @@
 // that hangs up, and the Response that writes what goes back. Hop-by-hop and
 // control fields are taken out by StripRequest and StripResponse.
 //
+// Transport is the other side: a pool of connections, each used by one
+// exchange at a time and without a goroutine of its own. Why not net/http's:
+// that one sends a request again when a kept connection breaks, adds fields,
+// and writes names in its own spelling and order; and it hands each request
+// from goroutine to goroutine, which costs more than the exchange itself.
+//
 // Deadlines are idle deadlines: every read or write that makes progress renews
 // them, so a long upload or a stream of events lives as long as it moves (T41,
-// T43). Only a request's head has a fixed one.
+// T43). Only the head of a client's request has a fixed one.
 //
 // A Request and its strings are never reused for another request. A goroutine
 // that outlives its request (an upstream transport still reading the body)

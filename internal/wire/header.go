@@ -2,7 +2,6 @@ package wire
 
 import (
 	"iter"
-	"net/textproto"
 	"slices"
 	"strings"
 )
@@ -58,41 +57,23 @@ func (h *Header) Del(name string) {
 // Add appends a field.
 func (h *Header) Add(name, value string) { *h = append(*h, Field{name, value}) }
 
-// Set replaces every field that Del would remove by one, at the end.
+// Set replaces every field that Del would remove by one, where the first of
+// them stood, or else at the end.
 func (h *Header) Set(name, value string) {
-	h.Del(name)
+	for i, f := range *h {
+		if sameName(f.Name, name) {
+			(*h)[i] = Field{name, value}
+			rest := (*h)[i+1:]
+			rest.Del(name)
+			*h = (*h)[:i+1+len(rest)]
+			return
+		}
+	}
 	h.Add(name, value)
 }
 
 // Clone is a copy that shares nothing that can change.
 func (h Header) Clone() Header { return slices.Clone(h) }
-
-// Map gives the fields under canonical names, in the form of net/http's
-// Header. Spelling and the order between names are lost.
-func (h Header) Map() map[string][]string {
-	m := make(map[string][]string, len(h))
-	for _, f := range h {
-		name := textproto.CanonicalMIMEHeaderKey(f.Name)
-		m[name] = append(m[name], f.Value)
-	}
-	return m
-}
-
-// FromMap gives the fields of a net/http Header, by name.
-func FromMap(m map[string][]string) Header {
-	h := make(Header, 0, len(m))
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, v := range m[name] {
-			h = append(h, Field{name, v})
-		}
-	}
-	return h
-}
 
 // token has a true for each byte of a token (RFC 9110, section 5.6.2).
 var token = func() (t [256]bool) {

@@ -141,7 +141,7 @@ func compare(b *testing.B, addr string, conf *tls.Config, conns int) {
 			return err
 		},
 		func(ctx context.Context, buf []byte) error {
-			r := &http.Request{Method: "GET", Host: "api.acme.test", Header: header[1:].Map(),
+			r := &http.Request{Method: "GET", Host: "api.acme.test", Header: headerMap(header[1:]),
 				URL:   &url.URL{Scheme: scheme, Host: addr, Opaque: "/v1/models?limit=2"},
 				Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 			res, err := std.RoundTrip(r.WithContext(ctx))
@@ -177,6 +177,14 @@ func compare(b *testing.B, addr string, conf *tls.Config, conns int) {
 	b.ReportMetric(median(cpus[0])/median(cpus[1]), "cpu-ratio")
 	b.ReportMetric(median(allocs[0]), "wire-allocs/op")
 	b.ReportMetric(median(allocs[1]), "std-allocs/op")
+}
+
+func headerMap(h Header) http.Header {
+	m := make(http.Header, len(h))
+	for _, f := range h {
+		m.Add(f.Name, f.Value)
+	}
+	return m
 }
 
 // run sends n requests over conns connections.
