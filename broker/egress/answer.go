@@ -83,14 +83,18 @@ func (x *exchange) readable(r *wire.InResponse) (io.Reader, bool, error) {
 	if x.req.Method == http.MethodHead || r.Status == http.StatusNoContent || r.Status == http.StatusNotModified {
 		return r.Body, false, nil
 	}
-	if !textual(r.Header.Get("Content-Type")) {
+	if types := r.Header.Values("Content-Type"); len(types) == 1 && !textual(types[0]) {
 		return r.Body, false, nil
 	}
+	// Said twice it has two readings, and is none of these.
 	switch strings.ToLower(strings.Join(r.Header.Values("Content-Encoding"), ",")) {
 	case "", "identity":
 		return r.Body, true, nil
 	case "gzip", "x-gzip":
 		z, err := gzip.NewReader(r.Body)
+		if err == io.EOF {
+			return r.Body, true, nil // encoded, and empty
+		}
 		if err != nil {
 			return nil, false, errEncoding
 		}
