@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -343,12 +345,18 @@ func TestUnknownCommitLeavesNoGap(t *testing.T) {
 		if r := decided(t, w.index, a); r != "" {
 			t.Fatal(r)
 		}
-		var once sync.Once
-		w.mem.Hook(func(op storetest.Op) (f *storetest.Fault) {
-			if op.Kind == "commit" {
-				once.Do(func() { f = &storetest.Fault{Class: store.ClassIO, Done: done} })
+		// The commit of a batch, and not that of the search rows, which are written
+		// whenever there is time. The database has one connection, so what comes
+		// after a batch's entries is that batch's commit.
+		var batch, hit atomic.Bool
+		w.mem.Hook(func(op storetest.Op) *storetest.Fault {
+			if op.Kind == "exec" && strings.Contains(op.SQL, "INTO entries") {
+				batch.Store(true)
 			}
-			return f
+			if op.Kind == "commit" && batch.Load() && !hit.Swap(true) {
+				return &storetest.Fault{Class: store.ClassIO, Done: done}
+			}
+			return nil
 		})
 		_, _, err := w.Store.RevokeIdentity(t.Context(), w.By, w.Ref(agent.ID), "x")
 		if (err == nil) != done {
