@@ -25,8 +25,8 @@ test: tools lint ## everything but the slow suites; under 15 minutes on 2 cores
 	$(GO) test -timeout 14m ./...
 	$(GO) test -timeout 10m -race -short $(CORE)
 
-check-full: test ## the slow suites: 10,000 races, 200 kills, 1 GiB upload
-	WRIT_FULL=1 $(GO) test -timeout 60m -count=1 -run 'Full|Races|Kill|Canary|Flood|Upload' ./...
+check-full: test ## the slow suites: 10,000 races, 1,000 tunnels, 200 kills, a flood
+	WRIT_FULL=1 $(GO) test -timeout 60m -count=1 -v -run 'Races|Tunnels|Cuts|Kill|Canary|Flood|Upload' ./cmd/writ
 
 bench: ## ratios to a baseline measured in the same run, appended to docs/performance.md
 	scripts/bench
