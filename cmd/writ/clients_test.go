@@ -102,9 +102,7 @@ func TestGitThroughWrit(t *testing.T) {
 		t.Fatal(err)
 	}
 	backend := filepath.Join(strings.TrimSpace(string(exe)), "git-http-backend")
-	if _, err := os.Stat(backend); err != nil {
-		t.Skip("not run: git-http-backend is not installed")
-	}
+	tool(t, backend)
 	o := newOutside(t)
 	w := o.world
 	repos := t.TempDir()
